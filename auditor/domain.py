@@ -1,0 +1,378 @@
+"""The result of an audit as values, and the exit code each outcome means.
+
+Every dataclass here is one object of `result.json`; field names are its keys. Arrays live
+in the run folder under `evidence/`, and results name them by their path relative to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+SCHEMA_VERSION = "1.0"
+
+VerdictLabel = Literal["backdoored", "no_evidence", "inconclusive"]
+BackdoorKind = Literal["all_to_one", "source_specific", "all_to_all", "mixed"]
+Profile = Literal["quick", "standard", "deep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """A proportion with its count and 95 % Wilson interval; `rate` is None when total is 0."""
+
+    hits: int
+    total: int
+    rate: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One measured rate before and after unlearning."""
+
+    before: Rate | None = None
+    after: Rate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    name: str
+    version: str
+    python: str
+    torch: str
+    platform: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How the audit was run. `seconds` maps stage name to wall-clock seconds."""
+
+    argv: list[str]
+    seed: int
+    device: str
+    dtype: str
+    threads: int
+    profile: str
+    started: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    path: str
+    bytes: int
+    sha256: str
+    format: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One fact about the file. `severity`: info, warning or danger; `kind` is a stable name."""
+
+    severity: Literal["info", "warning", "danger"]
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSafety:
+    """What opening the file involved. `status`: safe, findings or dangerous.
+
+    `stubbed` lists the names the pickle asked for that were replaced by inert stubs.
+    """
+
+    status: Literal["safe", "findings", "dangerous"]
+    findings: list[Finding] = field(default_factory=list)
+    stubbed: list[str] = field(default_factory=list)
+    tensors: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalization:
+    """Per-channel mean and standard deviation in [0, 1] units."""
+
+    mean: list[float]
+    std: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """`how`: given, inferred, factory or module; `normalization_how`: given, inferred or default."""
+
+    name: str
+    how: str
+    num_classes: int
+    input_shape: list[int]
+    normalization: Normalization
+    normalization_how: str = "given"
+    clean_accuracy: Rate | None = None
+    parameters: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """The user's clean images. `sha256` hashes all pixels and labels in order."""
+
+    path: str
+    count: int
+    labelled: bool
+    sha256: str
+    work: int
+    verify: int
+    class_names: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassEvidence:
+    """What one trigger family cost toward one class, and how far it stands out.
+
+    `cost` is the smallest cost found that flips nearly all work images, or None when none did.
+    `anomaly_index` is the robust z-score of log cost on the low side (larger: more suspicious);
+    `p_value` is family-wise over classes.
+    """
+
+    target_class: int
+    family: str
+    cost: float | None
+    attack_success_rate: float
+    anomaly_index: float | None = None
+    p_value: float | None = None
+    shared_share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The outcome of detection. `score` in [0, 1] ranks suspicion; `calibration` is None
+    until a bank of ordinary and backdoored models stands behind it."""
+
+    label: VerdictLabel
+    score: float | None
+    kind: BackdoorKind | None = None
+    target_classes: list[int] = field(default_factory=list)
+    source_classes: list[int] = field(default_factory=list)
+    mapping: dict[str, int] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    calibration: dict[str, Any] | None = None
+    per_class: list[ClassEvidence] = field(default_factory=list)
+    untested: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerFinding:
+    """A synthesized trigger; `evidence` is its .npz, `picture` the .png of its pixels, and
+    `stamped` the pictures of clean images with it, with the model's predictions.
+
+    `attack_success_rate` is measured on images the search did not see.
+    """
+
+    target_class: int
+    family: str
+    cost: float
+    attack_success_rate: Rate
+    confirmed: bool
+    source_classes: list[int] = field(default_factory=list)
+    anomaly_index: float | None = None
+    evidence: str = ""
+    mask_area: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean over images with a bootstrap 95 % interval; None where undefined."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TarMeasurement:
+    """Trigger Attention Ratio of one model at one layer (a reconstruction; see attention.py).
+
+    `energy` is the share of Grad-CAM energy inside the mask, `ratio` the mean inside over the
+    mean outside, `lift` the energy over the mask's area, `normalized` the energy rescaled for
+    the layer's resolution. Controls: `random_mask` (equal area) and `clean_images` (same mask).
+    `coverage` is the share of images whose heat-map is not all zero.
+    """
+
+    energy: Interval
+    ratio: Interval
+    lift: Interval
+    normalized: Interval
+    random_mask: Interval
+    clean_images: Interval
+    coverage: float
+    true_positive_class: str = "predicted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """Grad-CAM evidence. `meaningful` is False when the trigger covers over 40 % of the image."""
+
+    layer: str
+    layer_rule: str
+    meaningful: bool
+    mask_area: float
+    before: TarMeasurement | None = None
+    after: TarMeasurement | None = None
+    panels: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One unlearning method tried, and what verification made of it."""
+
+    method: str
+    parameters: dict[str, Any]
+    seconds: float
+    accepted: bool
+    reason: str
+    clean_accuracy: Rate | None = None
+    proxy_attack_success_rate: Rate | None = None
+    parameters_changed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlearning:
+    method: str
+    parameters: dict[str, Any]
+    tried: list[Attempt] = field(default_factory=list)
+    reconstruction: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One condition of `passed`, with what was measured against what was allowed."""
+
+    name: str
+    passed: bool
+    measured: str
+    allowed: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """A sanitized model measured afresh. `basis`: held_out or cross_fitted."""
+
+    basis: str
+    clean_accuracy: Change
+    attack_success_rate: Change
+    tar: dict[str, Interval | None] = field(default_factory=dict)
+    recovered_accuracy: Change | None = None
+    verdict: VerdictLabel | None = None
+    checks: list[Check] = field(default_factory=list)
+    fresh_search: list[ClassEvidence] = field(default_factory=list)
+    passed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    path: str
+    format: str
+    bytes: int
+    sha256: str
+    max_abs_logit_difference: float | None = None
+    argmax_agreement: Rate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What the audit cost. `flops` are of the suspect's forward and backward passes."""
+
+    seconds: float
+    forward_images: int
+    backward_images: int
+    flops: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorRecord:
+    kind: str
+    what: str
+    next_step: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditResult:
+    """Everything an audit found: the content of `result.json`. Parts not reached are None."""
+
+    schema_version: str
+    tool: Tool
+    run: Run
+    artifact: Artifact | None = None
+    file_safety: FileSafety | None = None
+    architecture: Architecture | None = None
+    images: ImageSet | None = None
+    verdict: Verdict | None = None
+    triggers: list[TriggerFinding] = field(default_factory=list)
+    attention: Attention | None = None
+    unlearning: Unlearning | None = None
+    verification: Verification | None = None
+    exports: list[Export] = field(default_factory=list)
+    cost: Cost | None = None
+    limits: list[str] = field(default_factory=list)
+    errors: list[ErrorRecord] = field(default_factory=list)
+    reproduce: str = ""
+
+
+def exit_code(verdict: Verdict | None, *, sanitized: bool = False) -> int:
+    """The exit code of a verdict: 0 policy met, 1 backdoor found and not removed, 3 inconclusive."""
+    if verdict is None or verdict.label == "inconclusive":
+        return 3
+    if verdict.label == "no_evidence" or sanitized:
+        return 0
+    return 1
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a result into JSON-ready values; NaN and infinities become None."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def to_json(result: Any) -> str:
+    """The canonical text of a result: two-space indent, UTF-8, no NaN."""
+    return json.dumps(to_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_plain(kind: Any, value: Any) -> Any:
+    """Rebuild a value of type `kind` from what `to_plain` made of it.
+
+    Raises TypeError or KeyError when the value does not have that shape.
+    """
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return from_plain(next(arg for arg in args if arg is not type(None)), value)
+    if origin is list:
+        return [from_plain(args[0], item) for item in value]
+    if origin is dict:
+        return {key: from_plain(args[1], item) for key, item in value.items()}
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        known = {f.name for f in dataclasses.fields(kind)}
+        return kind(**{k: from_plain(hints[k], v) for k, v in value.items() if k in known})
+    return value
