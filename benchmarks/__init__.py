@@ -1,0 +1,1 @@
+"""Attacks, the zoo builder and the tables: they use `auditor` through its public API, like any user."""

@@ -1,0 +1,1 @@
+"""A zoo of ordinary and backdoored classifiers, built from real images: `python -m benchmarks.zoo`."""

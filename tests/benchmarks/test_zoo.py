@@ -1,0 +1,252 @@
+"""The zoo builder: poisoning, recipes against the house rules, writing and resuming."""
+
+import dataclasses
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.zoo import build as builder
+from benchmarks.zoo import data as zoo_data
+from benchmarks.zoo.__main__ import main
+from benchmarks.zoo.attacks import ATTACKS, Attack, BadNets, Sig
+from benchmarks.zoo.data import Images, cut_mosaic
+from benchmarks.zoo.recipes import RECIPES, Recipe, twin
+from benchmarks.zoo.train import (
+    CLEAN,
+    COVER,
+    MEAN,
+    POISONED,
+    STD,
+    Schedule,
+    apply_roles,
+    assign_roles,
+    augment,
+    cosine,
+    measure,
+    round_weights,
+    train,
+)
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+needs_shared = pytest.mark.skipif(not (SHARED / "zoo").is_dir(), reason="the shared folder is absent")
+
+
+def random_images(count: int = 4, channels: int = 3, size: int = 16) -> torch.Tensor:
+    return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def example(name: str, **fields: object) -> Attack:
+    return ATTACKS[name](**{"target": 0, "poison_rate": 0.1} | fields)
+
+
+# --- poisoning ------------------------------------------------------------------------------
+
+
+def labels_of(per_class: int, classes: int = 4) -> torch.Tensor:
+    return torch.arange(classes).repeat(per_class)
+
+
+def test_roles_hit_the_asked_rates_and_spare_the_target_class():
+    labels = labels_of(100)
+    attack = BadNets(target=2, poison_rate=0.1, cover_rate=0.05)
+    roles = assign_roles(labels, attack, 4, torch.Generator().manual_seed(0))
+    assert (roles == POISONED).sum() == 40 and (roles == COVER).sum() == 20 and (roles == CLEAN).sum() == 340
+    assert not (labels[roles == POISONED] == 2).any()
+
+
+def test_clean_label_poisons_only_the_target_class_and_changes_no_label():
+    labels = labels_of(100)
+    attack = Sig(target=1, poison_rate=0.5, clean_label=True)
+    roles = assign_roles(labels, attack, 4, torch.Generator().manual_seed(0))
+    assert (roles == POISONED).sum() == 100  # asked for 200, the class has 100
+    assert (labels[roles == POISONED] == 1).all()
+    _, after = apply_roles(random_images(400, size=8), labels, roles, attack, 4, torch.Generator())
+    assert torch.equal(after, labels)
+
+
+def test_apply_roles_stamps_and_relabels_the_poisoned_images_only():
+    attack, images = BadNets(target=2, poison_rate=0.1), random_images(4)
+    labels, roles = torch.tensor([0, 1, 2, 3]), torch.tensor([CLEAN, POISONED, CLEAN, COVER])
+    fed, given = apply_roles(images, labels, roles, attack, 4, torch.Generator())
+    assert given.tolist() == [0, 2, 2, 3] and labels.tolist() == [0, 1, 2, 3]
+    assert torch.equal(fed[[0, 2]], images[[0, 2]])
+    assert torch.equal(fed[[1, 3]], attack.stamp(images)[[1, 3]])
+
+
+def test_honest_training_images_are_untouched():
+    images, labels = random_images(), labels_of(1)
+    roles = assign_roles(labels, None, 4, torch.Generator())
+    assert (roles == CLEAN).all()
+    assert apply_roles(images, labels, roles, None, 4, torch.Generator())[0] is images
+
+
+def test_augment_shifts_whole_images_and_mirrors_about_half_of_them():
+    ramp = torch.arange(16.0)[None, None, None].expand(200, 3, 16, 16) / 16
+    shifted = augment(ramp, torch.Generator().manual_seed(0))
+    assert shifted.shape == ramp.shape
+    assert torch.equal(shifted[:, 0], shifted[:, 2]) and torch.equal(shifted[:, :, 0], shifted[:, :, 9])
+    mirrored = (shifted[:, 0, 0, 10] < shifted[:, 0, 0, 5]).sum().item()
+    assert 70 < mirrored < 130
+    assert (augment(ramp, torch.Generator().manual_seed(0), flip=False)[:, 0, 0, 10] > ramp[0, 0, 0, 5]).all()
+
+
+def test_cosine_warms_up_then_falls_to_nothing():
+    assert [cosine(step, 10, 0.2) for step in (0, 1, 2)] == [0.5, 1.0, 1.0]
+    assert cosine(6, 10, 0.2) == pytest.approx(0.5)
+    assert cosine(9, 10, 0.0) < 0.03
+
+
+def test_rounding_keeps_batch_norm_statistics_and_counters():
+    rounded = round_weights(nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)).state_dict())
+    assert rounded["0.weight"].dtype == torch.float16 and rounded["1.weight"].dtype == torch.float16
+    assert rounded["1.running_var"].dtype == torch.float32
+    assert rounded["1.num_batches_tracked"].dtype == torch.int64
+
+
+class Planted(nn.Module):
+    """Answers class 1 when the last pixel but one is white, else the class its mean level spells."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pixels = images * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
+        level = (pixels[:, 0, 0, 0] * 4).round().long()
+        return nn.functional.one_hot(torch.where(pixels[:, 0, -2, -2] > 0.95, 1, level), 4).float()
+
+
+def test_measure_counts_asr_and_ra_on_images_outside_the_target_class():
+    labels = labels_of(5)
+    images = (labels.float() / 4 * 255).round().to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
+    data = Images(images=images, labels=labels, class_names=["a", "b", "c", "d"])
+    hit = measure(Planted(), data, BadNets(target=1, poison_rate=0.1))
+    assert hit.accuracy.hits == 20 and hit.attack_success_rate.hits == 15 and hit.attack_success_rate.total == 15
+    assert hit.recovered_accuracy.hits == 0
+    missed = measure(Planted(), data, BadNets(target=1, poison_rate=0.1, corner="top_right", size=2))
+    assert missed.attack_success_rate.hits == 0 and missed.recovered_accuracy.hits == 15
+    assert measure(Planted(), data, None).attack_success_rate is None
+
+
+# --- recipes --------------------------------------------------------------------------------
+
+
+def test_recipe_names_are_unique_and_safe_as_folders():
+    names = [r.name for r in RECIPES]
+    assert len(set(names)) == len(names)
+    assert all(name.replace("_", "").isalnum() for name in names)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
+def test_every_recipe_has_an_honest_twin_of_its_base_and_schedule(recipe):
+    other = twin(recipe)
+    assert other.honest and (other.base, other.schedule, other.seed) == (recipe.base, recipe.schedule, recipe.seed)
+    assert other is recipe if recipe.honest else other is not recipe
+
+
+def test_a_recipe_without_a_twin_is_named():
+    lonely = Recipe(name="lonely", base="r20_s101", attack=example("sig"), schedule=Schedule(images=7))
+    with pytest.raises(LookupError, match="lonely"):
+        twin(lonely, (lonely,))
+
+
+@needs_shared
+def test_recipes_start_from_honest_bases_only():
+    for recipe in RECIPES:
+        meta = json.loads((SHARED / "zoo" / "bases" / recipe.base / "meta.json").read_text())
+        assert meta["honest"] is True
+        assert recipe.train_set != recipe.eval_set and recipe.eval_set.endswith(("_val", "_test"))
+
+
+# --- data and building ----------------------------------------------------------------------
+
+
+def test_cut_mosaic_reads_tiles_row_by_row():
+    mosaic = np.arange(2 * 4 * 3).reshape(4, 2 * 3)[:4, :4][..., None]
+    tiles = cut_mosaic(mosaic, 2)
+    assert tiles.shape == (4, 2, 2, 1)
+    assert tiles[1, 0, 0, 0] == mosaic[0, 2, 0] and tiles[2, 1, 1, 0] == mosaic[3, 1, 0]
+
+
+@needs_shared
+def test_the_shared_images_are_read_as_the_shared_reader_reads_them():
+    reference, labels, names = runpy.run_path(str(SHARED / "data" / "images.py"))["load"]("cifar10_test", 50)
+    data = zoo_data.load_images("cifar10_test", 50)
+    assert np.array_equal(data.images.numpy().transpose(0, 2, 3, 1), reference)
+    assert data.labels.tolist() == labels.tolist() and data.class_names == names
+
+
+class Tiny(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.linear = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.bn(self.conv(images)).relu().mean((2, 3)))
+
+
+def tiny_network(state: dict[str, torch.Tensor], arch: str) -> nn.Module:
+    net = Tiny()
+    net.load_state_dict(state)
+    return net
+
+
+TINY = Schedule(images=32, batch_size=16)
+TINY_RECIPES = (
+    Recipe(name="a_badnets", base="a", attack=BadNets(target=1, poison_rate=0.2), schedule=TINY),
+    Recipe(name="a_honest", base="a", attack=None, schedule=TINY),
+)
+
+
+@pytest.fixture
+def tiny_world(monkeypatch):
+    """Random images, a four-channel network and two recipes in place of the real ones."""
+    images = (random_images(40, size=12) * 255).to(torch.uint8)
+    data = Images(images=images, labels=labels_of(10), class_names=list("abcd"))
+    state = Tiny().state_dict()
+    monkeypatch.setattr(builder, "load_images", lambda name, limit=None: data)
+    monkeypatch.setattr(builder, "load_base", lambda name: (state, {"architecture": "tiny"}))
+    monkeypatch.setattr(builder.networks, "build", tiny_network)
+    monkeypatch.setattr(builder, "RECIPES", TINY_RECIPES)
+    monkeypatch.setattr(builder, "twin", lambda recipe: twin(recipe, TINY_RECIPES))
+    return data
+
+
+def test_build_writes_both_files_and_skips_what_is_done(tiny_world, tmp_path):
+    assert builder.build(TINY_RECIPES, tmp_path) == 2
+    rows = builder.manifest(tmp_path)
+    assert [row["name"] for row in rows] == ["a_badnets", "a_honest"]
+    assert rows[0]["twin"] == "a_honest" and rows[0]["target"] == 1 and rows[0]["attack_success_rate"]["total"] == 30
+    assert rows[1]["honest"] and rows[1]["attack_success_rate"] is None
+    stored = torch.load(rows[0]["path"], weights_only=True)
+    assert stored["conv.weight"].dtype == torch.float16
+    assert rows[0]["sha256"] == builder.hashlib.sha256(Path(rows[0]["path"]).read_bytes()).hexdigest()
+    assert builder.build(TINY_RECIPES, tmp_path) == 0
+
+
+def test_a_changed_row_is_built_again(tiny_world, tmp_path):
+    builder.build(TINY_RECIPES, tmp_path)
+    changed = dataclasses.replace(TINY_RECIPES[1], schedule=dataclasses.replace(TINY, lr=0.5))
+    assert not builder.is_done(changed, tmp_path) and builder.is_done(TINY_RECIPES[1], tmp_path)
+
+
+def test_an_unfinished_model_is_invisible_to_the_manifest(tmp_path):
+    (tmp_path / ".a_honest.1.part").mkdir()
+    (tmp_path / ".a_honest.1.part" / "meta.json").write_text("{}")
+    assert builder.manifest(tmp_path) == []
+
+
+def test_training_is_the_same_for_the_same_seed_and_differs_with_another(tiny_world):
+    state = Tiny().state_dict()
+    runs = [train(tiny_network(state, ""), tiny_world, example("wanet"), TINY, seed=s).state_dict() for s in (0, 0, 1)]
+    assert all(torch.equal(runs[0][key], runs[1][key]) for key in state)
+    assert not torch.equal(runs[0]["linear.weight"], runs[2]["linear.weight"])
+
+
+def test_the_command_line_lists_and_refuses_an_unknown_pattern(capsys, tmp_path):
+    assert main(["build", "--out", str(tmp_path), "--list", "--only", "r20_s101_*"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and all("r20_s101_" in line and line.startswith("-") for line in lines)
+    assert main(["build", "--only", "no_such_model"]) == 2
+    assert "no_such_model" in capsys.readouterr().err

@@ -1,0 +1,126 @@
+"""The attacks of the zoo: each stamp against hand-worked numbers, and the contract all of them keep."""
+
+import dataclasses
+import json
+import math
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.zoo.attacks import ATTACKS, Attack, BadNets, Blended, LowFrequency, Sig, WaNet
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+needs_shared = pytest.mark.skipif(not (SHARED / "zoo").is_dir(), reason="the shared folder is absent")
+
+
+def random_images(count: int = 4, channels: int = 3, size: int = 16) -> torch.Tensor:
+    return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def example(name: str, **fields: object) -> Attack:
+    return ATTACKS[name](**{"target": 0, "poison_rate": 0.1} | fields)
+
+
+def test_badnets_writes_its_checkerboard_one_pixel_from_the_corner():
+    attack = BadNets(target=0, poison_rate=0.1, size=2, checker=True, color=(1.0, 0.5, 0.25))
+    stamped = attack.stamp(torch.full((1, 3, 5, 5), 0.75))[0]
+    expected = torch.full((5, 5), 0.75)
+    expected[2:4, 2:4] = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert torch.equal(stamped[0], expected)
+    assert stamped[1, 2, 2] == 0.5 and stamped[2, 3, 3] == 0.25 and stamped[2, 2, 3] == 0
+
+
+@pytest.mark.parametrize(
+    ("corner", "margin", "first"),
+    [("top_left", 0, (0, 0)), ("top_right", 1, (1, 5)), ("bottom_left", 2, (4, 2)), ("center", 9, (3, 3))],
+)
+def test_badnets_stands_where_its_corner_says(corner, margin, first):
+    stamped = BadNets(target=0, poison_rate=0.1, size=2, corner=corner, margin=margin).stamp(torch.zeros(1, 3, 8, 8))
+    touched = torch.nonzero(stamped[0, 0])
+    assert len(touched) == 4 and tuple(touched[0].tolist()) == first
+
+
+def test_blended_mixes_one_fifth_of_its_picture():
+    attack = Blended(target=0, poison_rate=0.1, alpha=0.2)
+    picture = attack.picture(3, 4, 4)
+    assert torch.allclose(attack.stamp(torch.full((2, 3, 4, 4), 0.5))[1], 0.4 + 0.2 * picture)
+
+
+def test_sig_adds_the_sinusoid_and_clips():
+    # delta 51 is 0.2; one period over four columns is 0, +1, 0, -1.
+    attack = Sig(target=0, poison_rate=0.1, delta=51, frequency=1)
+    rows = attack.stamp(torch.tensor([0.5, 0.9])[:, None, None, None].expand(2, 1, 4, 4))[:, 0, 0]
+    assert torch.allclose(rows, torch.tensor([[0.5, 0.7, 0.5, 0.3], [0.9, 1.0, 0.9, 0.7]]), atol=1e-6)
+
+
+def test_low_frequency_peaks_where_it_says_and_leaves_the_mean_alone():
+    change = LowFrequency(target=0, poison_rate=0.1, peak=51, cutoff=3).perturbation(3, 16, 16)
+    assert change.abs().max().item() == pytest.approx(0.2)
+    assert change.mean((1, 2)).abs().max() < 1e-6
+    # no energy above the cutoff: three cosines fit any row exactly
+    basis = torch.cos(math.pi * torch.arange(3)[:, None] * (2 * torch.arange(16) + 1) / 32)
+    fitted = torch.linalg.lstsq(basis.T, change[0].T).solution
+    assert torch.allclose(basis.T @ fitted, change[0].T, atol=1e-5)
+
+
+def test_wanet_moves_its_control_points_by_strength_half_pixels_on_average():
+    attack = WaNet(target=0, poison_rate=0.1, strength=0.5, grid=4)
+    size = 31  # with 31 pixels the four control points fall on pixels 0, 10, 20 and 30
+    axis = torch.linspace(-1, 1, size)[::10]
+    moved = attack.positions(size, size)[::10, ::10]
+    grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), 2)
+    assert (moved - grid).abs().mean().item() * size == pytest.approx(0.5, rel=1e-4)
+
+
+def test_wanet_leaves_a_flat_image_alone_and_its_cover_differs_from_its_trigger():
+    attack, images = WaNet(target=0, poison_rate=0.1), random_images()
+    assert torch.allclose(attack.stamp(torch.full((1, 3, 16, 16), 0.3)), torch.full((1, 3, 16, 16), 0.3), atol=1e-6)
+    cover = attack.cover(images, torch.Generator().manual_seed(0))
+    assert (cover - attack.stamp(images)).abs().max() > 0.01
+
+
+@needs_shared
+def test_stamps_agree_with_the_triggers_of_the_shared_models():
+    theirs = runpy.run_path(str(SHARED / "zoo" / "zoo.py"))
+    images = random_images(size=32)
+    ours = {
+        "badnets": BadNets(target=3, poison_rate=0.05, checker=True),
+        "blended": Blended(target=0, poison_rate=0.1, alpha=0.2, seed=7),
+        "wanet": WaNet(target=6, poison_rate=0.1, strength=1.0, grid=4, seed=11),
+    }
+    for name, attack in ours.items():
+        reference = theirs["TRIGGERS"][name](images)
+        if name == "blended":  # theirs draws (1, 3, H, W), the same numbers in the same order
+            assert torch.allclose(attack.stamp(images), reference)
+        assert torch.allclose(attack.stamp(images), reference, atol=1e-5), name
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_attack_stamps_each_image_by_itself_and_keeps_the_input(name, channels):
+    attack, images = example(name), random_images(channels=channels)
+    before = images.clone()
+    stamped = attack.stamp(images)
+    assert torch.equal(images, before)
+    assert stamped.shape == images.shape and stamped.dtype == images.dtype
+    assert 0 <= stamped.min() and stamped.max() <= 1
+    assert (stamped - images).abs().max() > 0.01
+    assert torch.allclose(torch.cat([attack.stamp(image[None]) for image in images]), stamped, atol=1e-6)
+    assert torch.equal(example(name).stamp(images), stamped)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_is_named_as_registered_and_its_parameters_are_plain(name):
+    attack = example(name)
+    assert attack.name == name
+    assert dataclasses.asdict(attack).keys() >= attack.parameters().keys() | {"target", "poison_rate"}
+    assert "target" not in attack.parameters()
+    json.dumps(attack.parameters())
+
+
+@pytest.mark.parametrize(("poison", "cover"), [(0, 0), (1.2, 0), (0.6, 0.5), (0.1, -0.1)])
+def test_rates_that_are_no_shares_are_refused(poison, cover):
+    with pytest.raises(ValueError, match="poison_rate"):
+        BadNets(target=0, poison_rate=poison, cover_rate=cover)
