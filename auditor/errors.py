@@ -6,6 +6,21 @@ audit (it is inconclusive, it is backdoored) are results, not errors.
 
 from __future__ import annotations
 
+import unicodedata
+
+_HIDING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def printable(text: object, limit: int = 200) -> str:
+    """The text on one line, safe to show: cut in its middle to about `limit` characters, and
+    every control, direction-changing or unpaired surrogate character replaced by U+FFFD.
+
+    Names of files and classes come from strangers, and may carry terminal escapes.
+    """
+    shown = str(text)
+    shown = shown if len(shown) <= limit else f"{shown[: limit // 2]}\u2026{shown[-(limit // 2) :]}"
+    return "".join("\ufffd" if unicodedata.category(c) in _HIDING else c for c in shown)
+
 
 class AuditorError(Exception):
     """An error a person can act on: what happened, and what to do next.
