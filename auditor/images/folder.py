@@ -112,7 +112,7 @@ def _decoded(
         images=_same_channels(images),
         labels=None if index.order == "none" else [label for _, label in ordered if label is not None],
         class_names=index.names,
-        sources=[str(path.relative_to(root)) for path, _ in ordered],
+        sources=[path.relative_to(root).as_posix() for path, _ in ordered],
         notices=_label_notices(index, len(images)) + _remark_notices(remarks) + _skipped_notice(root, skipped),
     )
 
