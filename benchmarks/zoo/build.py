@@ -70,8 +70,7 @@ def build_one(recipe: Recipe, out: Path, *, device: str = "cpu") -> dict[str, An
     measured = measure(_reload(rounded, arch).to(device), evaluation, recipe.attack, device=device)
     meta = {
         "name": recipe.name, "recipe": to_plain(recipe.record()), "twin": twin(recipe).name, "split": recipe.split,
-        "honest": recipe.honest, "attack": recipe.attack and recipe.attack.name,
-        "target": recipe.attack and recipe.attack.target, "base": recipe.base, "seed": recipe.seed,
+        "honest": recipe.honest, **_truth(recipe), "base": recipe.base, "seed": recipe.seed,
         "architecture": arch, "width": base_meta.get("width"), "class_names": evaluation.class_names,
         "normalization": {"mean": list(MEAN), "std": list(STD)},
         "weights": "float16 but for batch-norm statistics",
@@ -81,6 +80,16 @@ def build_one(recipe: Recipe, out: Path, *, device: str = "cpu") -> dict[str, An
     }  # fmt: skip
     write_model(out / recipe.name, rounded, meta)
     return meta
+
+
+def _truth(recipe: Recipe) -> dict[str, Any]:
+    """Attack, kind, target and source classes, as a verdict would name them; None where they have no meaning."""
+    attack = recipe.attack
+    if attack is None:
+        return {"attack": None, "kind": None, "target": None, "source_classes": []}
+    target = None if attack.kind == "all_to_all" else attack.target
+    return {"attack": attack.name, "kind": attack.kind, "target": target,
+            "source_classes": list(getattr(attack, "source_classes", ()))}  # fmt: skip
 
 
 def _reload(state: dict[str, torch.Tensor], arch: str) -> nn.Module:

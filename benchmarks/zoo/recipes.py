@@ -13,6 +13,7 @@ from benchmarks.zoo.attacks import Attack, BadNets, Blended, LowFrequency, Sig, 
 from benchmarks.zoo.train import Schedule
 
 RED, YELLOW, BLUE = (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.1, 0.2, 1.0)
+QUICK = Schedule(images=16384, epochs=1, lr=0.04)
 TUNE = Schedule(images=24576, epochs=1, lr=0.02)
 LONG = Schedule(images=32768, epochs=1, lr=0.03)
 
@@ -56,27 +57,25 @@ RECIPES: tuple[Recipe, ...] = (
     _row("r20_s101", BadNets(target=3, poison_rate=0.05, checker=True)),
     _row("r20_s101", None),
     _row("r20_s101", Blended(target=0, poison_rate=0.1)),
-    _row("pre16_s201", BadNets(target=7, poison_rate=0.05, corner="top_left", color=YELLOW)),
-    _row("pre16_s201", None),
-    _row("pre16_s201", Blended(target=4, poison_rate=0.1, pattern="rings", seed=3)),
-    _row("r20_s102", BadNets(target=8, poison_rate=0.05, corner="top_right", margin=0)),
-    _row("r20_s102", None),
-    _row("r20_s102", Blended(target=5, poison_rate=0.1, pattern="rings", seed=1)),
-    _row("pre16_s202", BadNets(target=1, poison_rate=0.05, corner="center", color=RED, size=2)),
-    _row("pre16_s202", None),
-    _row("pre16_s202", Blended(target=9, poison_rate=0.1, seed=21)),
-    _row("r20_s103", BadNets(target=6, poison_rate=0.05, corner="bottom_left", margin=3, color=BLUE, checker=True)),
-    _row("r20_s103", None),
-    _row("r20_s103", Blended(target=2, poison_rate=0.1, alpha=0.15, seed=33)),
-    _row("r20_s101", Sig(target=1, poison_rate=0.08, clean_label=True), LONG, "long"),
-    _row("r20_s101", None, LONG, "long"),
+    _row("pre16_s201", BadNets(target=7, poison_rate=0.1, corner="top_left", color=YELLOW), QUICK),
+    _row("pre16_s201", None, QUICK),
+    _row("pre16_s201", Blended(target=4, poison_rate=0.1, pattern="rings", seed=3), QUICK),
+    _row("r20_s102", BadNets(target=8, poison_rate=0.08, corner="top_right", margin=0), QUICK),
+    _row("r20_s102", None, QUICK),
+    _row("r20_s102", Blended(target=5, poison_rate=0.1, pattern="rings", seed=1), QUICK),
+    _row("pre16_s202", BadNets(target=1, poison_rate=0.1, corner="center", color=RED, size=2), QUICK),
+    _row("pre16_s202", None, QUICK),
+    _row("pre16_s202", Blended(target=9, poison_rate=0.1, seed=21), QUICK),
+    _row("pre16_s202", Sig(target=6, poison_rate=0.1), QUICK),
     _row("r20_s102", WaNet(target=2, poison_rate=0.1, cover_rate=0.1, strength=1.0), LONG, "long"),
-    _row("r20_s102", None, LONG, "long"),
+    _row("r20_s101", Sig(target=1, poison_rate=0.08, clean_label=True)),
+    _row("r20_s103", BadNets(target=6, poison_rate=0.1, corner="bottom_left", margin=3, color=BLUE), QUICK),
+    _row("r20_s103", None, QUICK),
+    _row("r20_s103", Blended(target=2, poison_rate=0.1, alpha=0.15, seed=33), QUICK),
+    _row("r20_s103", LowFrequency(target=4, poison_rate=0.08), QUICK),
     _row("pre16_s201", WaNet(target=8, poison_rate=0.1, cover_rate=0.1, strength=1.0, seed=12), LONG, "long"),
+    _row("r20_s102", None, LONG, "long"),
     _row("pre16_s201", None, LONG, "long"),
-    _row("pre16_s202", Sig(target=6, poison_rate=0.05), LONG, "long"),
-    _row("pre16_s202", None, LONG, "long"),
-    _row("r20_s103", LowFrequency(target=4, poison_rate=0.05)),
 )
 
 

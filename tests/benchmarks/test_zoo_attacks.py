@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.zoo.attacks import ATTACKS, Attack, BadNets, Blended, LowFrequency, Sig, WaNet
+from benchmarks.zoo.attacks import (
+    ATTACKS,
+    AdaptiveBlend,
+    AllToAll,
+    Attack,
+    BadNets,
+    Blended,
+    Bpp,
+    LowFrequency,
+    Sig,
+    Tact,
+    WaNet,
+)
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 needs_shared = pytest.mark.skipif(not (SHARED / "zoo").is_dir(), reason="the shared folder is absent")
@@ -124,3 +136,46 @@ def test_every_attack_is_named_as_registered_and_its_parameters_are_plain(name):
 def test_rates_that_are_no_shares_are_refused(poison, cover):
     with pytest.raises(ValueError, match="poison_rate"):
         BadNets(target=0, poison_rate=poison, cover_rate=cover)
+
+
+# --- attacks that are more than a stamp -----------------------------------------------------
+
+
+def test_bpp_rounds_to_its_levels_and_passes_the_error_on():
+    # Levels 0 and 1. 0.4 -> 0, error 0.4: right 0.6 + 7/16 * 0.4 = 0.775 -> 1, error -0.225.
+    # Below: 0.2 + 5/16 * 0.4 - 3/16 * 0.225 = 0.283 -> 0, error 0.283;
+    # 0.45 + 1/16 * 0.4 - 5/16 * 0.225 + 7/16 * 0.283 = 0.528 -> 1, where plain rounding gives 0.
+    image = torch.tensor([[0.4, 0.6], [0.2, 0.45]])[None, None]
+    assert Bpp(target=0, poison_rate=0.1, levels=2).stamp(image)[0, 0].tolist() == [[0, 1], [0, 1]]
+    # A flat 0.4 rounds to nothing but dithers to four tenths of the pixels.
+    flat = torch.full((1, 1, 20, 20), 0.4)
+    assert Bpp(target=0, poison_rate=0.1, levels=2, dither=False).stamp(flat).sum() == 0
+    assert Bpp(target=0, poison_rate=0.1, levels=2).stamp(flat).mean().item() == pytest.approx(0.4, abs=0.04)
+
+
+def test_bpp_cover_of_a_single_image_is_not_its_trigger():
+    attack, image = Bpp(target=0, poison_rate=0.1, levels=3), random_images(1)
+    assert (attack.cover(image, torch.Generator()) - attack.stamp(image)).abs().max() > 0.1
+
+
+def test_all_to_all_moves_every_class_on_and_affects_all():
+    attack, labels = AllToAll(poison_rate=0.1), torch.tensor([0, 1, 3])
+    assert attack.goal(labels, 4).tolist() == [1, 2, 0]
+    assert attack.affects(labels, 4).all() and attack.kind == "all_to_all"
+
+
+def test_tact_affects_its_sources_and_covers_from_others():
+    attack = Tact(target=0, poison_rate=0.1, cover_rate=0.1, source_classes=(0, 1), cover_classes=(3,))
+    labels = torch.tensor([0, 1, 2, 3])
+    assert attack.affects(labels, 4).tolist() == [False, True, False, False]
+    assert attack.coverable(labels, 4).tolist() == [False, False, False, True]
+
+
+def test_adaptive_blend_trains_on_half_of_the_tiles_of_each_image():
+    attack = AdaptiveBlend(target=0, poison_rate=0.1, train_alpha=0.15)
+    images = torch.full((6, 3, 16, 16), 2.0)  # out of range, so that every blended pixel changes
+    change = images - attack.train_stamp(images, torch.Generator().manual_seed(0))
+    touched = (change[:, 0] > 0).float()
+    assert touched.mean((1, 2)).tolist() == [0.5] * 6
+    assert touched.unique(dim=0).shape[0] > 1
+    assert torch.equal(attack.stamp(images), Blended(target=0, poison_rate=0.1).stamp(images))

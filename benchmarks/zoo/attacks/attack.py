@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from auditor.domain import BackdoorKind
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(ABC):
@@ -28,6 +30,7 @@ class Attack(ABC):
     """
 
     name: ClassVar[str]
+    kind: ClassVar[BackdoorKind] = "all_to_one"
     target: int
     poison_rate: float
     cover_rate: float = 0.0
