@@ -168,7 +168,7 @@ def decode(line: str) -> Event:
         raw: dict[str, Any] = json.loads(line)
         kind = KINDS[raw.pop("event")]
         event: Event = _build(kind, raw)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"not an event line: {line[:80]!r}") from error
     return event
 

@@ -12,16 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from auditor.errors import InputError
+from auditor.errors import InputError, printable
+from auditor.npz import read_arrays
 
 Stamp = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 ENERGY_SHARE = 0.9
+MAX_FILE_BYTES = 64 * 1024**2
+MAX_SIDE = 4096
+MAX_CLASS = 10**6
+_ROUNDING = 1e-3
+_NEXT_STEP = "Give an evidence/trigger_<i>.npz of a run, or one written by Trigger.save."
 
 
 def stamp_patch(parameters: Mapping[str, Tensor], images_MNCHW: Tensor) -> Tensor:
@@ -40,6 +47,21 @@ def stamp_additive(parameters: Mapping[str, Tensor], images_MNCHW: Tensor) -> Te
 
 
 STAMPS: dict[str, Stamp] = {"patch": stamp_patch, "additive": stamp_additive}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterSpec:
+    """What one array of a family may hold: its axes (of C, H, W) and the range of its values."""
+
+    axes: str
+    low: float
+    high: float
+
+
+PARAMETERS: dict[str, dict[str, ParameterSpec]] = {
+    "patch": {"mask": ParameterSpec(axes="HW", low=0, high=1), "pattern": ParameterSpec(axes="CHW", low=0, high=1)},
+    "additive": {"delta": ParameterSpec(axes="CHW", low=-1, high=1)},
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,29 +93,103 @@ class Trigger:
         return smallest_support(energy)
 
     def save(self, path: Path) -> None:
-        """Write the .npz that `load` and `--trigger` read; arrays only, nothing pickled."""
-        np.savez_compressed(
-            path, family=np.array(self.family), target_class=np.array(self.target_class),
-            source_classes=np.array(self.source_classes, dtype=np.int64),
-            **{f"parameter_{k}": v for k, v in self.parameters.items()},
-        )  # type: ignore[arg-type]  # fmt: skip
+        """Write the .npz that `load` and `--trigger` read; arrays only, nothing pickled.
+
+        Raises InputError when `load` would refuse the file.
+        """
+        _check(self.family, self.target_class, self.source_classes, self.parameters, str(path))
+        arrays: dict[str, Any] = {f"parameter_{name}": value for name, value in self.parameters.items()}
+        arrays["family"] = np.array(self.family)
+        arrays["target_class"] = np.array(self.target_class)
+        arrays["source_classes"] = np.array(self.source_classes, dtype=np.int64)
+        np.savez_compressed(path, **arrays)
 
     @staticmethod
     def load(path: Path) -> Trigger:
-        """Read a trigger file. Raises InputError when it is not one."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                found = {key: stored[key] for key in stored.files}
-            family = str(found["family"])
-            if family not in STAMPS:
-                raise InputError(f"{path}: unknown trigger family {family!r}", f"Known: {', '.join(STAMPS)}.")
-            return Trigger(
-                family=family, target_class=int(found["target_class"]),
-                source_classes=[int(c) for c in found["source_classes"]],
-                parameters={k[10:]: v.astype(np.float32) for k, v in found.items() if k.startswith("parameter_")},
-            )  # fmt: skip
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise InputError(f"{path} is not a trigger file: {error}", "Give an evidence/trigger_<i>.npz.") from error
+        """Read a trigger file, which may come from anyone.
+
+        Raises InputError when it is not one: objects, missing or misshapen arrays, values that
+        are not finite or out of the family's range, more than 64 MiB.
+        """
+        found = read_arrays(path, max_bytes=MAX_FILE_BYTES)
+        where = printable(path)
+        family = _text(found, "family", where)
+        targets = _classes(found, "target_class", where)
+        if len(targets) != 1:
+            raise InputError(f"{where}: target_class holds {len(targets)} values.", _NEXT_STEP)
+        sources = _classes(found, "source_classes", where) if "source_classes" in found else []
+        given = {key.removeprefix("parameter_"): v for key, v in found.items() if key.startswith("parameter_")}
+        parameters = _check(family, targets[0], sources, given, where)
+        return Trigger(family=family, target_class=targets[0], source_classes=sources, parameters=parameters)
+
+    def check_fits(self, num_classes: int, input_shape: tuple[int, int, int]) -> None:
+        """Raises InputError when the trigger is not one for a model of this shape (C, H, W)."""
+        beyond = [label for label in (self.target_class, *self.source_classes) if label >= num_classes]
+        if beyond:
+            raise InputError(
+                f"The trigger names class {beyond[0]}, but the model has {num_classes} classes.", _NEXT_STEP
+            )
+        sides = dict(zip("CHW", input_shape, strict=True))
+        for name, spec in PARAMETERS[self.family].items():
+            expected = tuple(sides[axis] for axis in spec.axes)
+            if self.parameters[name].shape != expected:
+                raise InputError(
+                    f"The trigger's {name} has shape {self.parameters[name].shape}, but the model takes {expected}.",
+                    "Give a trigger of the model's own input size.",
+                )
+
+
+def _check(
+    family: str, target: int, sources: list[int], given: Mapping[str, NDArray[np.generic]], where: str
+) -> dict[str, NDArray[np.float32]]:
+    """The parameters as float32 within the family's ranges; InputError when they are not a trigger's."""
+    if family not in PARAMETERS:
+        raise InputError(f"{where}: unknown trigger family {printable(family)!r}.", f"Known: {', '.join(PARAMETERS)}.")
+    wrong = next((label for label in (target, *sources) if not 0 <= label <= MAX_CLASS), None)
+    if wrong is not None:
+        raise InputError(f"{where}: {wrong} is not a class index.", _NEXT_STEP)
+    specs = PARAMETERS[family]
+    if set(given) != set(specs):
+        names = ", ".join(printable(name, 40) for name in sorted(given)[:5]) or "nothing"
+        raise InputError(f"{where}: a {family} trigger has {', '.join(specs)}, not {names}.", _NEXT_STEP)
+    sides: dict[str, int] = {}
+    return {name: _check_parameter(f"{where}: {name}", given[name], spec, sides) for name, spec in specs.items()}
+
+
+def _check_parameter(
+    where: str, value: NDArray[np.generic], spec: ParameterSpec, sides: dict[str, int]
+) -> NDArray[np.float32]:
+    """One array as float32, clipped to its range; `sides` collects C, H, W, which all arrays share."""
+    if value.dtype.kind not in "uif" or value.ndim != len(spec.axes):
+        raise InputError(f"{where} is {value.dtype} of shape {value.shape}, not numbers ({spec.axes}).", _NEXT_STEP)
+    for axis, side in zip(spec.axes, value.shape, strict=True):
+        most = 3 if axis == "C" else MAX_SIDE
+        if not 1 <= side <= most or sides.setdefault(axis, side) != side:
+            raise InputError(f"{where} has shape {value.shape}, which does not fit ({spec.axes}).", _NEXT_STEP)
+    numbers = value.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{where} holds NaN or infinite values.", _NEXT_STEP)
+    if numbers.min() < spec.low - _ROUNDING or numbers.max() > spec.high + _ROUNDING:
+        raise InputError(
+            f"{where} runs from {numbers.min():.4g} to {numbers.max():.4g}, not within "
+            f"[{spec.low:g}, {spec.high:g}].", "Give images and changes in [0, 1] units.",
+        )  # fmt: skip
+    return numbers.clip(spec.low, spec.high).astype(np.float32)
+
+
+def _text(found: Mapping[str, NDArray[np.generic]], key: str, where: str) -> str:
+    if key not in found or found[key].dtype.kind != "U" or found[key].size != 1:
+        raise InputError(f"{where} is not a trigger file: it does not name its {key}.", _NEXT_STEP)
+    return str(found[key].reshape(-1)[0])
+
+
+def _classes(found: Mapping[str, NDArray[np.generic]], key: str, where: str) -> list[int]:
+    if key not in found or found[key].dtype.kind not in "ui" or found[key].size > MAX_CLASS:
+        # numpy writes an empty list of classes as floats.
+        if key in found and found[key].size == 0:
+            return []
+        raise InputError(f"{where} is not a trigger file: {key} is missing or not whole numbers.", _NEXT_STEP)
+    return [int(label) for label in found[key].reshape(-1)]
 
 
 def smallest_support(energy_HW: NDArray[np.float32]) -> NDArray[np.bool_]:
