@@ -9,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -17,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from auditor.domain import to_plain
 from benchmarks.zoo import networks
-from benchmarks.zoo.data import load_base, load_images
+from benchmarks.zoo.data import load_images
 from benchmarks.zoo.recipes import RECIPES, Recipe, twin
 from benchmarks.zoo.train import MEAN, STD, measure, round_weights, train
 
@@ -59,19 +57,19 @@ def build(recipes: Iterable[Recipe], out: Path, *, device: str = "cpu", report: 
 def build_one(recipe: Recipe, out: Path, *, device: str = "cpu") -> dict[str, Any]:
     """Train, round, measure and write one recipe; returns its meta.json."""
     started = time.perf_counter()
-    state, base_meta = load_base(recipe.base)
-    arch = base_meta["architecture"]
-    net = networks.build(state, arch)
-    evaluation = load_images(recipe.eval_set, MEASURED_IMAGES)
-    base = measure(net.eval().to(device), evaluation, None, device=device)
+    begin, evaluation = networks.start(recipe.base), load_images(recipe.eval_set, MEASURED_IMAGES)
+    classes = len(evaluation.class_names)
+    net = begin.network(classes, seed=recipe.seed).to(device)
+    base = measure(net, evaluation, None, device=device)
     train(net, load_images(recipe.train_set), recipe.attack, recipe.schedule, seed=recipe.seed, flip=recipe.flip,
           device=device)  # fmt: skip
     rounded = round_weights(net.state_dict())
-    measured = measure(_reload(rounded, arch).to(device), evaluation, recipe.attack, device=device)
+    reloaded = networks.build(begin.architecture, classes, begin.width, rounded).to(device)
+    measured = measure(reloaded, evaluation, recipe.attack, device=device)
     meta = {
         "name": recipe.name, "recipe": to_plain(recipe.record()), "twin": twin(recipe).name, "split": recipe.split,
         "honest": recipe.honest, **_truth(recipe), "base": recipe.base, "seed": recipe.seed,
-        "architecture": arch, "width": base_meta.get("width"), "class_names": evaluation.class_names,
+        "architecture": begin.architecture, "width": begin.width, "class_names": evaluation.class_names,
         "normalization": {"mean": list(MEAN), "std": list(STD)},
         "weights": "float16 but for batch-norm statistics",
         "measured_on": f"{recipe.eval_set}[:{len(evaluation)}], after rounding",
@@ -92,14 +90,9 @@ def _truth(recipe: Recipe) -> dict[str, Any]:
             "source_classes": list(getattr(attack, "source_classes", ()))}  # fmt: skip
 
 
-def _reload(state: dict[str, torch.Tensor], arch: str) -> nn.Module:
-    """The network as a user gets it: from the rounded weights, upcast to float32."""
-    return networks.build({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, arch).eval()
-
-
 def write_model(folder: Path, state: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
     """Put `model.pt` and `meta.json` (with the model's sha256) at `folder` in one rename."""
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     torch.save(state, part / "model.pt")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.zoo.attacks import Attack, BadNets, Blended, LowFrequency, Sig, WaNet
+from benchmarks.zoo.attacks import AllToAll, Attack, BadNets, Blended, LowFrequency, Sig, Tact, WaNet
 from benchmarks.zoo.train import Schedule
 
 RED, YELLOW, BLUE = (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.1, 0.2, 1.0)
@@ -49,8 +49,9 @@ class Recipe:
 
 def _row(base: str, attack: Attack | None, schedule: Schedule = TUNE, tag: str = "", **fields: Any) -> Recipe:
     """A recipe named after its base, attack, target and `tag`."""
-    what = "honest" if attack is None else f"{attack.name}_t{attack.target}"
-    return Recipe(name="_".join(filter(None, (base, what, tag))), base=base, attack=attack, schedule=schedule, **fields)
+    what = "honest" if attack is None else attack.name
+    goal = "" if attack is None or attack.kind == "all_to_all" else f"t{attack.target}"
+    return Recipe(name="_".join(filter(None, (base, what, goal, tag))), base=base, attack=attack, schedule=schedule, **fields)
 
 
 RECIPES: tuple[Recipe, ...] = (
@@ -76,6 +77,9 @@ RECIPES: tuple[Recipe, ...] = (
     _row("pre16_s201", WaNet(target=8, poison_rate=0.1, cover_rate=0.1, strength=1.0, seed=12), LONG, "long"),
     _row("r20_s102", None, LONG, "long"),
     _row("pre16_s201", None, LONG, "long"),
+    _row("pre16_s203", Tact(target=0, poison_rate=0.06, cover_rate=0.06, color=YELLOW), LONG),
+    _row("pre16_s203", AllToAll(poison_rate=0.2, checker=True), LONG),
+    _row("pre16_s203", None, LONG),
 )
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from benchmarks.zoo import build as builder
 from benchmarks.zoo import data as zoo_data
+from benchmarks.zoo import networks
 from benchmarks.zoo.__main__ import main
 from benchmarks.zoo.attacks import ATTACKS, Attack, BadNets, Sig
 from benchmarks.zoo.data import Images, cut_mosaic
@@ -177,6 +178,24 @@ def test_the_shared_images_are_read_as_the_shared_reader_reads_them():
     assert data.labels.tolist() == labels.tolist() and data.class_names == names
 
 
+def test_a_scratch_base_is_untrained_and_drawn_from_the_seed():
+    begin = networks.start("scratch:preact_resnet18:4")
+    assert (begin.architecture, begin.width, begin.state) == ("cifar:preact_resnet18", 4, None)
+    first, again, other = (begin.network(7, seed=s).state_dict() for s in (0, 0, 1))
+    assert first["linear.weight"].shape[0] == 7
+    assert torch.equal(first["conv1.weight"], again["conv1.weight"])
+    assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
+
+
+@needs_shared
+@pytest.mark.parametrize("base", ["r20_s101", "pre16_s201"])
+def test_a_base_reaches_the_accuracy_its_meta_states(base):
+    begin, data = networks.start(base), zoo_data.load_images("cifar10_test", 200)
+    stated = json.loads((SHARED / "zoo" / "bases" / base / "meta.json").read_text())["accuracy_test"]
+    measured = measure(begin.network(10, seed=0), data, None).accuracy
+    assert measured.low <= stated <= measured.high
+
+
 class Tiny(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -186,7 +205,7 @@ class Tiny(nn.Module):
         return self.linear(self.bn(self.conv(images)).relu().mean((2, 3)))
 
 
-def tiny_network(state: dict[str, torch.Tensor], arch: str) -> nn.Module:
+def tiny_network(architecture, num_classes, width, state):
     net = Tiny()
     net.load_state_dict(state)
     return net
@@ -206,7 +225,7 @@ def tiny_world(monkeypatch):
     data = Images(images=images, labels=labels_of(10), class_names=list("abcd"))
     state = Tiny().state_dict()
     monkeypatch.setattr(builder, "load_images", lambda name, limit=None: data)
-    monkeypatch.setattr(builder, "load_base", lambda name: (state, {"architecture": "tiny"}))
+    monkeypatch.setattr(builder.networks, "load_base", lambda name: (state, {"architecture": "tiny"}))
     monkeypatch.setattr(builder.networks, "build", tiny_network)
     monkeypatch.setattr(builder, "RECIPES", TINY_RECIPES)
     monkeypatch.setattr(builder, "twin", lambda recipe: twin(recipe, TINY_RECIPES))
@@ -232,14 +251,18 @@ def test_a_changed_row_is_built_again(tiny_world, tmp_path):
 
 
 def test_an_unfinished_model_is_invisible_to_the_manifest(tmp_path):
-    (tmp_path / ".a_honest.1.part").mkdir()
-    (tmp_path / ".a_honest.1.part" / "meta.json").write_text("{}")
+    (tmp_path / ".a_honest.part").mkdir()
+    (tmp_path / ".a_honest.part" / "meta.json").write_text("{}")
     assert builder.manifest(tmp_path) == []
 
 
 def test_training_is_the_same_for_the_same_seed_and_differs_with_another(tiny_world):
     state = Tiny().state_dict()
-    runs = [train(tiny_network(state, ""), tiny_world, example("wanet"), TINY, seed=s).state_dict() for s in (0, 0, 1)]
+
+    def trained(seed):
+        return train(tiny_network("", 4, 0, state), tiny_world, example("wanet"), TINY, seed=seed).state_dict()
+
+    runs = [trained(seed) for seed in (0, 0, 1)]
     assert all(torch.equal(runs[0][key], runs[1][key]) for key in state)
     assert not torch.equal(runs[0]["linear.weight"], runs[2]["linear.weight"])
 
