@@ -51,7 +51,8 @@ def _row(base: str, attack: Attack | None, schedule: Schedule = TUNE, tag: str =
     """A recipe named after its base, attack, target and `tag`."""
     what = "honest" if attack is None else attack.name
     goal = "" if attack is None or attack.kind == "all_to_all" else f"t{attack.target}"
-    return Recipe(name="_".join(filter(None, (base, what, goal, tag))), base=base, attack=attack, schedule=schedule, **fields)
+    name = "_".join(part for part in (base, what, goal, tag) if part)
+    return Recipe(name=name, base=base, attack=attack, schedule=schedule, **fields)
 
 
 RECIPES: tuple[Recipe, ...] = (
