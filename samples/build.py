@@ -126,7 +126,6 @@ def build_models(names: list[str], folder: Path, epochs: int, threads: int) -> N
     import torch
 
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
     images_NHWC, labels_N = render(TRAINING_IMAGES, TRAINING_SEED)
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
