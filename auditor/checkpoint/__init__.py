@@ -1,0 +1,1 @@
+"""From a file that nobody vouches for to a Suspect: sniff, gate, architecture, preflight."""
