@@ -19,8 +19,8 @@ def search_costs(curve: SearchCurve, targets: Sequence[int], names: ClassNames) 
     last = max((s for points in curve.costs.values() for s, _ in points), default=0)
     if not values or last <= 0:
         return None
-    height, top, left = 190.0, 24.0, 44.0
-    bottom = height - 28
+    height, top, left = 180.0, 24.0, 44.0
+    bottom = height - 18
     drawing = Svg(WIDTH, height)
     drawing.text(0, 13, f"{words(shorten(curve.family, 30))} search", "heading")
     scale = LogScale(values, bottom, top)
@@ -37,7 +37,7 @@ def search_costs(curve: SearchCurve, targets: Sequence[int], names: ClassNames) 
             drawing.polyline(points, "alert-line" if target_class in targets else "plain-line")
         if points and target_class in targets:
             label = f"target {names.bare(target_class)}"
-            drawing.text(WIDTH - RIGHT, min(bottom - 5, points[-1][1] + 14), shorten(label, 28), "strong", "end")
+            drawing.text(WIDTH - RIGHT, points[-1][1] - 8, shorten(label, 28), "strong", "end")
     return drawing.finish(f"Cost of the cheapest {words(curve.family)} trigger per class over {last} search steps.")
 
 
@@ -60,8 +60,8 @@ def unlearn_curve(curve: UnlearnCurve, title: str) -> Markup | None:
     first, last = curve.steps[0][0], curve.steps[-1][0]
     if last <= first:
         return None
-    height, top, left = 190.0, 24.0, 44.0
-    bottom = height - 28
+    height, top, left = 180.0, 24.0, 44.0
+    bottom = height - 18
     drawing = Svg(WIDTH, height)
     drawing.text(0, 13, shorten(title, 50), "heading")
     for tick in (0.0, 0.5, 1.0):

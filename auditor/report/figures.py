@@ -37,7 +37,7 @@ def class_costs(
     known = sorted(e.cost for e in rows if e.cost is not None and e.cost > 0)
     shown = _shown(rows)
     more = len(rows) - len(shown)
-    top, height = 26.0, 26.0 + ROW * len(shown) + 34 + (14 if more else 0)
+    top, height = 26.0, 26.0 + ROW * len(shown) + 21 + (14 if more else 0)
     drawing = Svg(WIDTH, height)
     axis_values = known + [e.cost for e in also if e.family == family and e.cost is not None and e.cost > 0]
     scale = LogScale(axis_values, LEFT, WIDTH - RIGHT)
@@ -66,7 +66,8 @@ def _cost_row(drawing: Svg, scale: LogScale, y: float, item: ClassEvidence, is_t
     drawing.text(LEFT - 8, y + 4, label, "strong" if is_target else "label", "end")
     drawing.line(LEFT, y, WIDTH - RIGHT, y, "grid")
     if item.cost is None or item.cost <= 0:
-        drawing.text(LEFT + 4, y + 4, "no trigger found", "note")
+        drawing.halo(LEFT + 8, y + 4, "no trigger found")
+        drawing.text(LEFT + 8, y + 4, "no trigger found", "note")
         return
     x = scale(item.cost)
     if not is_target:
@@ -74,10 +75,9 @@ def _cost_row(drawing: Svg, scale: LogScale, y: float, item: ClassEvidence, is_t
         return
     drawing.diamond(x, y, 6.5, "alert")
     said = f"target, {number(item.cost)}"
-    if x < WIDTH - 110:
-        drawing.text(x + 11, y + 4, said, "strong")
-    else:
-        drawing.text(x - 11, y + 4, said, "strong", "end")
+    beside, anchor = (x + 12, "start") if x < WIDTH - 110 else (x - 12, "end")
+    drawing.halo(beside, y + 4, said, anchor)
+    drawing.text(beside, y + 4, said, "strong", anchor)
 
 
 def _anchor(x: float) -> str:
@@ -109,7 +109,7 @@ def _costs_in_words(
 def rate_changes(changes: Sequence[tuple[str, Change]]) -> Markup:
     """Rates before (hollow) and after (filled), with 95 % intervals, on one 0 to 100 % axis."""
     top, step = 26.0, 46.0
-    height = top + step * len(changes) + 22
+    height = top + step * len(changes) + 8
     drawing = Svg(WIDTH, height)
     bottom = top + step * len(changes) - 8
     drawing.circle(LEFT + 5, 9, 4.5, "hollow")

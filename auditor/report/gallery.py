@@ -146,13 +146,13 @@ def _stamped_card(stamped: StampedImages, i: int, names: ClassNames) -> Card:
     before, after = names.bare(int(stamped.predicted_clean[i])), names.bare(int(stamped.predicted_triggered[i]))
     lines = [("true class", true)]
     if stamped.predicted_sanitized is not None:
-        lines.append(("sanitized, with trigger", names.bare(int(stamped.predicted_sanitized[i]))))
+        lines.append(("sanitized, with the trigger", names.bare(int(stamped.predicted_sanitized[i]))))
     return Card(
         pictures=[
-            Picture(uri=pictures.photo(stamped.clean[i]), alt=f"Clean image of {true}", caption=before),
+            Picture(uri=pictures.photo(stamped.clean[i]), alt=f"Clean image of {true}", caption=f"suspect: {before}"),
             Picture(
                 uri=pictures.photo(stamped.triggered[i]),
-                alt=f"The same image with the trigger; the suspect says {after}", caption=after,
+                alt=f"The same image with the trigger; the suspect says {after}", caption=f"suspect: {after}",
             ),
         ],
         lines=lines,

@@ -26,7 +26,7 @@ _HEAT = np.array(
     [(10, 8, 32), (62, 15, 92), (130, 32, 102), (196, 58, 78), (240, 112, 48), (252, 180, 64), (255, 246, 190)],
     dtype=np.float32,
 )
-_CHECKER = (205.0, 232.0)
+_CHECKER = (216.0, 236.0)
 _OUTLINE = ((0, 0, 0), (90, 255, 255))
 
 
@@ -72,7 +72,8 @@ def trigger_over_checks(mask_HW: Floats, pattern_HWC: Floats) -> str:
     """The pattern where the mask lets it show, over a checkerboard where it does not."""
     height, width = mask_HW.shape
     rows, columns = np.indices((height, width))
-    checks = np.where((rows + columns) % 2 == 0, *_CHECKER)[..., None]
+    cell = max(1, max(height, width) // 8)
+    checks = np.where((rows // cell + columns // cell) % 2 == 0, *_CHECKER)[..., None]
     alpha = np.clip(mask_HW, 0, 1)[..., None]
     blended = alpha * 255 * np.clip(pattern_HWC, 0, 1) + (1 - alpha) * checks
     return data_uri(enlarge(colour(np.rint(blended).astype(np.uint8))))

@@ -25,6 +25,7 @@ _STYLES = {
     "axis": f'stroke="{_LINE}" stroke-width="1"',
     "grid": f'stroke="{_GRID}" stroke-width="1"',
     "median": f'stroke="{_MUTED}" stroke-width="1" stroke-dasharray="3 3"',
+    "paper": 'fill="#ffffff"',
     "plain": f'fill="{_PLAIN}"',
     "alert": f'fill="{_ALERT}"',
     "good": f'fill="{_GOOD}"',
@@ -62,6 +63,12 @@ class Svg:
         self._parts.append(
             f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}" {self._style(style)}>{escape(content)}</text>'
         )
+
+    def halo(self, x: float, y: float, content: str, anchor: str = "start") -> None:
+        """Blank the ground where `text` is about to be drawn, so that no line strikes it through."""
+        width = 5.9 * len(content) + 8
+        left = x - 4 if anchor == "start" else x - width + 4
+        self.rect(left, y - 10, width, 13, "paper")
 
     def line(self, x1: float, y1: float, x2: float, y2: float, style: str = "axis") -> None:
         self._parts.append(

@@ -76,7 +76,7 @@ def percent(share: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number at `digits` significant figures, never in exponent form between 1e-4 and 1e7."""
+    """A number at up to `digits` significant figures, never in exponent form between 1e-4 and 1e7."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return NOTHING
     if isinstance(value, int) or (abs(value) < 1e7 and value == int(value)):
@@ -85,7 +85,8 @@ def number(value: float | None, digits: int = 3) -> str:
     if not 1e-4 <= size < 1e7:
         return f"{value:.{digits - 1}e}".replace("-", MINUS)
     decimals = max(0, digits - 1 - _magnitude(size))
-    return f"{value:.{decimals}f}".replace("-", MINUS)
+    written = f"{value:.{decimals}f}"
+    return (written.rstrip("0").rstrip(".") if "." in written else written).replace("-", MINUS)
 
 
 def _magnitude(size: float) -> int:
@@ -103,7 +104,7 @@ def interval_of(measured: Rate | Interval, *, as_percent: bool = True) -> str:
     if low is None or high is None:
         return NOTHING
     if as_percent:
-        return f"{100 * low:.1f} to {100 * high:.1f}\N{NO-BREAK SPACE}%"
+        return f"{100 * low:.1f} to {100 * high:.1f}\N{NO-BREAK SPACE}%".replace("-", MINUS)
     return f"{number(low)} to {number(high)}"
 
 
@@ -137,7 +138,7 @@ def byte_size(size: int) -> str:
 def duration(seconds: float) -> str:
     """Seconds as `45.2 s`, `3 min 05 s` or `2 h 05 min`."""
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}\N{NO-BREAK SPACE}s"
     whole = round(seconds)
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"

@@ -57,7 +57,7 @@ def rate(hits: int, total: int) -> Rate:
 
 
 def interval(mean: float, spread: float, count: int = 21) -> Interval:
-    return Interval(mean=mean, low=mean - spread, high=mean + spread, count=count)
+    return Interval(mean=mean, low=max(0.0, mean - spread), high=mean + spread, count=count)
 
 
 def tar(energy: float) -> TarMeasurement:
