@@ -7,6 +7,7 @@ every header is checked against the size of its zip member first. Nothing is unp
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -21,6 +22,11 @@ from auditor.errors import InputError, printable
 MAX_MEMBERS = 64
 MAX_AXES = 8
 MAX_SIDE = 2**40
+_WRITE_ANEW = "Write it anew with numpy.savez."
+_BROKEN_ZIP = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, IndexError, MemoryError, NotImplementedError,
+    OverflowError, RuntimeError, ValueError,
+)  # fmt: skip
 _PLAIN_KINDS = "biufUS"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -36,21 +42,19 @@ def read_arrays(path: Path, *, max_bytes: int, wanted: Collection[str] | None = 
     Raises InputError when the file is not one, holds Python objects, is broken, or unpacks to
     more than `max_bytes`.
     """
-    if not path.is_file():
-        raise InputError(f"{printable(path)} is not a file.", "Give the path of an .npz file.")
     try:
+        if not path.is_file():
+            raise InputError(f"{printable(path)} is not a file.", "Give the path of an .npz file.")
         with zipfile.ZipFile(path) as archive:
             members = _members(archive, max_bytes)
             names = [name for name in members if wanted is None or name in wanted]
             return {name: _read(archive, members[name]) for name in names}
     except _Refused as reason:
-        raise InputError(f"{printable(path)} cannot be read: {reason}", "Write it anew with numpy.savez.") from reason
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(
-            f"{printable(path)} is not a readable .npz file: {error}", "Write it anew with numpy.savez."
-        ) from error
+        raise InputError(f"{printable(path)} cannot be read: {reason}", _WRITE_ANEW) from reason
+    except _BROKEN_ZIP as error:
+        raise InputError(f"{printable(path)} is not a readable .npz file: {printable(error)}", _WRITE_ANEW) from error
     except OSError as error:
-        raise InputError(f"{printable(path)} cannot be read: {error}", "Check the path and its permissions.") from error
+        raise InputError(f"{printable(path)} cannot be read: {error.strerror}.", "Check the path.") from error
 
 
 def _members(archive: zipfile.ZipFile, max_bytes: int) -> dict[str, zipfile.ZipInfo]:

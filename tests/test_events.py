@@ -14,7 +14,6 @@ from auditor.domain import ClassEvidence, Verdict
 from auditor.errors import Cancelled
 from auditor.events import KINDS, Control, Event, Notice, SearchStep, VerdictReached, decode, drain, encode
 
-
 EVENTS: list[Event] = [
     events.StageStarted(number=1, at_s=0.5, stage="detect", title="Détection", steps=4),
     events.StageFinished(number=2, at_s=1.5, stage="detect", seconds=1.25, summary="done\nin two lines"),

@@ -245,6 +245,7 @@ def test_damaged_data_is_refused(tmp_path: Path) -> None:
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
     assert "is not a file" in refused(tmp_path / "none.npz")
     assert "is not a file" in refused(tmp_path)
+    assert "cannot be read" in refused(tmp_path / ("n" * 5000))
 
 
 @pytest.mark.parametrize("value", [np.nan, 1.5])
@@ -268,3 +269,20 @@ def test_size_cap_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     patch().save(tmp_path / "t.npz")
     monkeypatch.setattr(triggers, "MAX_FILE_BYTES", 100)
     assert "at most 100" in refused(tmp_path / "t.npz")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path, seed: int) -> None:
+    patch().save(tmp_path / "t.npz")
+    data, generator = (tmp_path / "t.npz").read_bytes(), np.random.default_rng(seed)
+    refusals = 0
+    for _ in range(100):
+        flipped = bytearray(data)
+        for position in generator.integers(0, len(data), 3):
+            flipped[position] = generator.integers(256)
+        (tmp_path / "t.npz").write_bytes(flipped)
+        try:
+            Trigger.load(tmp_path / "t.npz")
+        except InputError:
+            refusals += 1
+    assert refusals > 50
