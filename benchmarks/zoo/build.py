@@ -12,13 +12,16 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from auditor.domain import to_plain
 from benchmarks.zoo import networks
+from benchmarks.zoo.attacks import Attack, from_record
 from benchmarks.zoo.data import load_images
 from benchmarks.zoo.recipes import RECIPES, Recipe, twin
 from benchmarks.zoo.train import MEAN, STD, measure, round_weights, train
@@ -100,6 +103,28 @@ def write_model(folder: Path, state: dict[str, torch.Tensor], meta: dict[str, An
     (part / "meta.json").write_text(json.dumps({**meta, "sha256": digest}, indent=1, allow_nan=False) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     part.replace(folder)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """A model of the zoo: its network (float32, evaluation mode), the true attack or None, and its meta.json."""
+
+    net: nn.Module
+    attack: Attack | None
+    meta: dict[str, Any]
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model that `build` wrote.
+
+    Raises FileNotFoundError when it is not there and ValueError when its bytes are not those of its meta.json.
+    """
+    meta = json.loads((folder / "meta.json").read_text())
+    if hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest() != meta["sha256"]:
+        raise ValueError(f"{folder / 'model.pt'} is not the file meta.json describes: delete the folder, rebuild")
+    state = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
+    net = networks.build(meta["architecture"], len(meta["class_names"]), meta["width"] or 0, state)
+    return Model(net=net, attack=from_record(meta["recipe"]["attack"]), meta=meta)
 
 
 def manifest(out: Path) -> list[dict[str, Any]]:

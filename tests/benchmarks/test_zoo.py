@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from auditor.domain import to_plain
 from benchmarks.zoo import build as builder
 from benchmarks.zoo import data as zoo_data
 from benchmarks.zoo import networks
 from benchmarks.zoo.__main__ import main
-from benchmarks.zoo.attacks import ATTACKS, Attack, BadNets, Sig
+from benchmarks.zoo.attacks import ATTACKS, Attack, BadNets, Sig, from_record
 from benchmarks.zoo.data import Images, cut_mosaic
 from benchmarks.zoo.recipes import RECIPES, Recipe, twin
 from benchmarks.zoo.train import (
@@ -242,6 +243,24 @@ def test_build_writes_both_files_and_skips_what_is_done(tiny_world, tmp_path):
     assert stored["conv.weight"].dtype == torch.float16
     assert rows[0]["sha256"] == builder.hashlib.sha256(Path(rows[0]["path"]).read_bytes()).hexdigest()
     assert builder.build(TINY_RECIPES, tmp_path) == 0
+
+
+def test_a_built_model_is_read_back_with_its_attack_and_refused_when_altered(tiny_world, tmp_path):
+    builder.build(TINY_RECIPES, tmp_path)
+    model = builder.load_model(tmp_path / "a_badnets")
+    assert model.attack == TINY_RECIPES[0].attack
+    again = measure(model.net, tiny_world, model.attack)
+    assert to_plain(again.attack_success_rate) == model.meta["attack_success_rate"]
+    assert builder.load_model(tmp_path / "a_honest").attack is None
+    with (tmp_path / "a_badnets" / "model.pt").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match="not the file"):
+        builder.load_model(tmp_path / "a_badnets")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
+def test_every_attack_comes_back_from_its_record(recipe):
+    assert from_record(json.loads(json.dumps(recipe.record()))["attack"]) == recipe.attack
 
 
 def test_a_changed_row_is_built_again(tiny_world, tmp_path):

@@ -19,6 +19,7 @@ from benchmarks.zoo.attacks import (
     Bpp,
     LowFrequency,
     Sig,
+    Ssba,
     Tact,
     WaNet,
 )
@@ -179,3 +180,10 @@ def test_adaptive_blend_trains_on_half_of_the_tiles_of_each_image():
     assert touched.mean((1, 2)).tolist() == [0.5] * 6
     assert touched.unique(dim=0).shape[0] > 1
     assert torch.equal(attack.stamp(images), Blended(target=0, poison_rate=0.1).stamp(images))
+
+
+def test_ssba_changes_every_image_in_its_own_way_within_its_peak():
+    images = random_images(2)
+    change = Ssba(target=0, poison_rate=0.1, peak=51).stamp(images) - images
+    assert change.abs().max() <= 0.2 + 1e-6
+    assert torch.corrcoef(change.flatten(1))[0, 1].abs() < 0.5

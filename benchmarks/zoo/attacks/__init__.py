@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from benchmarks.zoo.attacks.adaptive_blend import AdaptiveBlend
 from benchmarks.zoo.attacks.all_to_all import AllToAll
 from benchmarks.zoo.attacks.attack import Attack
@@ -10,6 +13,7 @@ from benchmarks.zoo.attacks.blended import Blended
 from benchmarks.zoo.attacks.bpp import Bpp
 from benchmarks.zoo.attacks.lf import LowFrequency
 from benchmarks.zoo.attacks.sig import Sig
+from benchmarks.zoo.attacks.ssba import Ssba
 from benchmarks.zoo.attacks.tact import Tact
 from benchmarks.zoo.attacks.wanet import WaNet
 
@@ -20,12 +24,26 @@ ATTACKS: dict[str, type[Attack]] = {
     "lf": LowFrequency,
     "wanet": WaNet,
     "bpp": Bpp,
+    "ssba": Ssba,
     "tact": Tact,
     "adaptive_blend": AdaptiveBlend,
     "all_to_all": AllToAll,
 }
 
+def from_record(record: Mapping[str, Any] | None) -> Attack | None:
+    """The attack that `Recipe.record` or a meta.json describes; None for an honest model.
+
+    Raises KeyError for an unknown attack and TypeError for unknown parameters.
+    """
+    if record is None:
+        return None
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in record.items() if key != "name"
+    }
+    return ATTACKS[record["name"]](**values)
+
+
 __all__ = [
-    "ATTACKS", "AdaptiveBlend", "AllToAll", "Attack", "BadNets", "Blended", "Bpp", "LowFrequency", "Sig", "Tact",
-    "WaNet",
+    "ATTACKS", "AdaptiveBlend", "AllToAll", "Attack", "BadNets", "Blended", "Bpp", "LowFrequency", "Sig", "Ssba",
+    "Tact", "WaNet", "from_record",
 ]  # fmt: skip
