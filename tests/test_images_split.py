@@ -43,6 +43,11 @@ def test_many_small_classes_hold_out_one_each_rather_than_the_share() -> None:
     assert np.bincount(labels[found.verify]).tolist() == [1] * 40
 
 
+def test_one_image_a_class_still_holds_the_share_out() -> None:
+    found = split(distinct(100), np.arange(100), seed=0)
+    assert found.basis == "held_out" and len(found.verify) == 30
+
+
 def test_largest_remainders_reach_the_share() -> None:
     # Given ten classes of five: 1.5 each, 15 of 50 in all.
     labels = np.repeat(np.arange(10), 5)

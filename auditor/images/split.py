@@ -33,7 +33,7 @@ class Split:
     With basis `held_out` the two are disjoint and `folds` is that one pair. With `cross_fitted`
     (too few images to hold any out for good) both name every image, and verification must go
     through `folds`: pairs (work, verify) disjoint in themselves, whose verify parts together
-    are all images once. `folds` is empty when there is only one distinct image.
+    are all images once. `folds` is empty when there are fewer than two distinct images.
     """
 
     work: Labels
@@ -50,8 +50,8 @@ def split(
 
     `labels` (N,) stratify; hand in predictions, or None, where there are none. Identical images
     stay together. Below 30 distinct images the split is cross-fitted in 3 folds. Every class of
-    two or more distinct images has at least one on each side of a held-out split; the image of
-    a class with only one goes to work, where the search can use it.
+    two or more distinct images has at least one on each side of a held-out split; classes with
+    only one are pooled and held out like one class, and a lone one goes to work.
     """
     if labels is not None and len(labels) != len(images):
         raise InputError(f"There are {len(labels)} labels for {len(images)} images.", "Give one label an image.")
@@ -79,11 +79,17 @@ def _identical(images: Sequence[Pixels] | Pixels) -> list[Group]:
 
 
 def _strata(groups: list[Group], labels: Labels | None, generator: np.random.Generator) -> list[list[Group]]:
-    """The groups of each class in random order, by class; a group has the label of its first image."""
+    """The groups of each class in random order, by class; a group has the label of its first image.
+
+    Classes of one group are pooled: else a set with one image a class would hold nothing out.
+    """
     by_class: dict[int, list[Group]] = defaultdict(list)
     for group in groups:
         by_class[0 if labels is None else int(labels[group[0]])].append(group)
-    return [[members[i] for i in generator.permutation(len(members))] for _, members in sorted(by_class.items())]
+    members_by_class = [members for _, members in sorted(by_class.items())]
+    pool = [members[0] for members in members_by_class if len(members) == 1]
+    strata = [members for members in members_by_class if len(members) > 1] + ([pool] if pool else [])
+    return [[members[i] for i in generator.permutation(len(members))] for members in strata]
 
 
 def _held_out(strata: list[list[Group]], share: float, notices: list[str]) -> Split:
@@ -114,7 +120,7 @@ def _cross_fitted(strata: list[list[Group]], count: int, folds: int, notices: li
     """Deal the groups class by class into folds, so that each fold has its share of every class."""
     everything = np.arange(count, dtype=np.int64)
     if folds < 2:
-        notices = [*notices, "There is only one distinct image, so nothing can be held out for verification."]
+        notices = [*notices, "There are fewer than two distinct images, so nothing can be held out for verification."]
         return Split(everything, everything[:0], "cross_fitted", [], notices)
     dealt = [group for stratum in strata for group in stratum]
     parts = [_indices(dealt[fold::folds]) for fold in range(folds)]
