@@ -33,9 +33,10 @@ def create(name: str, num_classes: int, in_channels: int = 3, width: int = 0) ->
     """
     for family in FAMILIES:
         try:
-            return family.create(name, num_classes, in_channels, width)
+            module: nn.Module = family.create(name, num_classes, in_channels, width)
         except NoFit:
             continue
+        return module
     raise NoFit(name)
 
 

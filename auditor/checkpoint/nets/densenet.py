@@ -15,7 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auditor.checkpoint.nets.proposal import (
-    NoFit, Proposal, Shapes, block_count, first_of, pool_side, shape_of, stage_names,
+    NoFit,
+    Proposal,
+    Shapes,
+    block_count,
+    first_of,
+    pool_side,
+    shape_of,
+    stage_names,
 )  # fmt: skip
 
 DEPTHS = {"densenet100": (16, 16, 16), "densenet121": (6, 12, 24, 16), "densenet169": (6, 12, 32, 32)}
@@ -61,7 +68,8 @@ class DenseNet(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, stem, 3, 1, 1, bias=False)
-        channels, self.stages = stem, []
+        channels = stem
+        self.stages: list[str] = []
         for number, depth in enumerate(depths, 1):
             layers = [DenseLayer(channels + i * growth, hidden, growth, not suffix) for i in range(depth)]
             self._add(f"dense{number}", nn.Sequential(*layers))

@@ -15,8 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auditor.checkpoint.nets.proposal import (
-    NoFit, Proposal, Shapes, block_count, first_of, pool_side, shape_of, stage_names,
+    NoFit,
+    Proposal,
+    Shapes,
+    block_count,
+    first_of,
+    pool_side,
+    shape_of,
+    stage_names,
 )  # fmt: skip
+from auditor.checkpoint.nets.resnet import convolutions
 
 DEPTHS = {"preact_resnet18": (2, 2, 2, 2), "preact_resnet34": (3, 4, 6, 3)}
 BOTTLENECK_DEPTHS = {"preact_resnet50": (3, 4, 6, 3), "preact_resnet101": (3, 4, 23, 3)}
@@ -29,13 +37,10 @@ class PreActBlock(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int, *, bottleneck: bool, projection: str) -> None:
         super().__init__()
         outputs = width * 4 if bottleneck else width
-        kernels = ((1, inputs, width, 1), (3, width, width, stride), (1, width, outputs, 1))
-        if not bottleneck:
-            kernels = ((3, inputs, width, stride), (3, width, outputs, 1))
-        for number, (size, c_in, c_out, step) in enumerate(kernels, 1):
+        for number, (size, c_in, c_out, step) in enumerate(convolutions(inputs, width, stride, bottleneck), 1):
             self.add_module(f"bn{number}", nn.BatchNorm2d(c_in))
             self.add_module(f"conv{number}", nn.Conv2d(c_in, c_out, size, step, size // 2, bias=False))
-        self.depth = len(kernels)
+        self.depth = 3 if bottleneck else 2
         self.projection = projection if stride != 1 or inputs != outputs else None
         if self.projection:
             self.add_module(projection, nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False)))

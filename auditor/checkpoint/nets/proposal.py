@@ -6,12 +6,15 @@ costs no memory; whoever takes it compares every key and shape on the meta devic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
 Shapes = Mapping[str, tuple[int, ...]]
+# No real network has more; a hostile key list must not make us build thousands of layers.
+MAX_BLOCKS, MAX_STAGES = 512, 8
 
 
 class NoFit(Exception):
@@ -51,20 +54,20 @@ def children(shapes: Shapes, prefix: str) -> list[int]:
 
 
 def block_count(shapes: Shapes, prefix: str) -> int:
-    """How many consecutive blocks 0..n-1 lie below `prefix.`. Raises NoFit for none or for gaps."""
+    """How many consecutive blocks 0..n-1 lie below `prefix.`. Raises NoFit for none, gaps or over MAX_BLOCKS."""
     found = children(shapes, prefix)
-    if not found or found != list(range(len(found))):
+    if not 0 < len(found) <= MAX_BLOCKS or found != list(range(len(found))):
         raise NoFit(prefix)
     return len(found)
 
 
 def stage_names(shapes: Shapes, stem: str) -> list[str]:
-    """`layer1`, `layer2`, ... as far as they go, for `stem` "layer". Raises NoFit for fewer than two."""
+    """`layer1`, `layer2`, ... as far as they go, for `stem` "layer". Raises NoFit for one or over MAX_STAGES."""
     tops = {key.split(".", 1)[0] for key in shapes}
     names: list[str] = []
     while f"{stem}{len(names) + 1}" in tops:
         names.append(f"{stem}{len(names) + 1}")
-    if len(names) < 2:
+    if not 2 <= len(names) <= MAX_STAGES:
         raise NoFit(stem)
     return names
 
@@ -79,7 +82,7 @@ def first_of(shapes: Shapes, *prefixes: str) -> str:
 
 def pool_side(features: int, channels: int) -> int:
     """P such that a head with `features` inputs follows `channels` maps of P x P. Raises NoFit for none."""
-    side = round((features / channels) ** 0.5)
+    side = round(math.sqrt(features / channels))
     if side < 1 or channels * side * side != features:
         raise NoFit("head")
     return side

@@ -13,7 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auditor.checkpoint.nets.proposal import (
-    NoFit, Proposal, Shapes, block_count, first_of, pool_side, shape_of, stage_names,
+    NoFit,
+    Proposal,
+    Shapes,
+    block_count,
+    first_of,
+    pool_side,
+    shape_of,
+    stage_names,
 )  # fmt: skip
 
 DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
@@ -33,6 +40,13 @@ class ZeroPadShortcut(nn.Module):
         return F.pad(x_NCHW[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
 
 
+def convolutions(inputs: int, width: int, stride: int, bottleneck: bool) -> list[tuple[int, int, int, int]]:
+    """Kernel size, input channels, output channels and stride of each convolution in a block."""
+    if bottleneck:
+        return [(1, inputs, width, 1), (3, width, width, stride), (1, width, 4 * width, 1)]
+    return [(3, inputs, width, stride), (3, width, width, 1)]
+
+
 class Block(nn.Module):
     """A residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 with `bottleneck`.
 
@@ -43,13 +57,10 @@ class Block(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int, *, bottleneck: bool, projection: str | None) -> None:
         super().__init__()
         outputs = width * 4 if bottleneck else width
-        kernels = ((1, inputs, width, 1), (3, width, width, stride), (1, width, outputs, 1))
-        if not bottleneck:
-            kernels = ((3, inputs, width, stride), (3, width, outputs, 1))
-        for number, (size, c_in, c_out, step) in enumerate(kernels, 1):
+        for number, (size, c_in, c_out, step) in enumerate(convolutions(inputs, width, stride, bottleneck), 1):
             self.add_module(f"conv{number}", nn.Conv2d(c_in, c_out, size, step, size // 2, bias=False))
             self.add_module(f"bn{number}", nn.BatchNorm2d(c_out))
-        self.depth = len(kernels)
+        self.depth = 3 if bottleneck else 2
         self.skip_name = projection or "skip"
         self.add_module(self.skip_name, self._skip(inputs, outputs, stride, projection))
 

@@ -16,7 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auditor.checkpoint.nets.proposal import (
-    NoFit, Proposal, Shapes, block_count, first_of, pool_side, shape_of, stage_names,
+    NoFit,
+    Proposal,
+    Shapes,
+    block_count,
+    first_of,
+    pool_side,
+    shape_of,
+    stage_names,
 )  # fmt: skip
 
 NAMES = ("wide_resnet16_1", "wide_resnet16_2", "wide_resnet28_10", "wide_resnet34_10", "wide_resnet40_2")
