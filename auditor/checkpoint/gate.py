@@ -19,7 +19,7 @@ from auditor.checkpoint import manifest
 from auditor.checkpoint.process import run_child
 from auditor.checkpoint.sniff import check_opened, open_regular, sniff
 from auditor.domain import Artifact, FileSafety, Finding
-from auditor.errors import BrokenCheckpointError, InputError, UnsafeCheckpointError, printable
+from auditor.errors import BrokenCheckpointError, InputError, OutputError, UnsafeCheckpointError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,7 +126,7 @@ def dangerous(refused: manifest.Refused) -> FileSafety:
 @contextmanager
 def _snapshot(path: Path, workdir: Path | None) -> Iterator[tuple[Path, Artifact]]:
     """A private copy of the file, hashed as it is made, so that what is hashed is what is opened."""
-    with tempfile.TemporaryDirectory(prefix="auditor-gate-", dir=workdir, ignore_cleanup_errors=True) as folder:
+    with _folder(workdir) as folder:
         copy, digest, size = Path(folder) / "snapshot", hashlib.sha256(), 0
         try:
             with open_regular(path) as source, copy.open("xb") as target:
@@ -142,6 +142,16 @@ def _snapshot(path: Path, workdir: Path | None) -> Iterator[tuple[Path, Artifact
         if size == 0:
             raise BrokenCheckpointError(f"{printable(path)} is empty.", "Get the file again from its source.")
         yield copy, Artifact(path=str(path), bytes=size, sha256=digest.hexdigest(), format=sniff(copy))
+
+
+def _folder(workdir: Path | None) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="auditor-gate-", dir=workdir, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OutputError(
+            f"No temporary folder could be made to open the checkpoint in: {error.strerror}.",
+            "Check the disk's free space, or set TMPDIR to a folder that can be written.",
+        ) from error
 
 
 def _file_safety(told: manifest.Told) -> FileSafety:

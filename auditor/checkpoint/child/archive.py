@@ -95,7 +95,7 @@ def _directory(stream: IO[bytes], file_bytes: int) -> tuple[int, int, int]:
     tail = _read(stream, file_bytes - tail_bytes, tail_bytes)
     end = tail[-_END.size :]
     if len(end) < _END.size or not end.startswith(b"PK\x05\x06"):
-        if b"PK\x05\x06" in tail:
+        if b"PK\x05\x06" in tail[: 1 - _END.size]:
             raise unsafe("The archive has bytes appended after its end.")
         raise broken("The archive breaks off before its directory: the file is truncated.")
     _, disk, first_disk, here, count, size, start, comment = _END.unpack(end)
@@ -204,22 +204,22 @@ def _data_offset(stream: IO[bytes], entry: _Entry) -> int:
     stated = crc == entry.crc and all(value in (entry.size, _MAX32) for value in (packed, size))
     if not agrees or not (deferred or stated):
         raise unsafe(f"The archive describes {_shown(entry.path)} in two ways that differ.")
-    return entry.header + _LOCAL.size + name_bytes + extra_bytes
+    header_bytes: int = _LOCAL.size + name_bytes + extra_bytes
+    return entry.header + header_bytes
 
 
 def _descriptor_bytes(stream: IO[bytes], position: int, following: int, entry: _Entry) -> int:
     """Bytes of the data descriptor after a member, which must repeat the directory's values."""
     if not entry.flags & 8:
         return 0
-    gap = following - position
-    form = {12: "<LLL", 16: "<4sLLL", 20: "<LQQ", 24: "<4sLQQ"}.get(gap)
+    form = {12: "<LLL", 16: "<4sLLL", 20: "<LQQ", 24: "<4sLQQ"}.get(following - position)
     if form is None:
         raise unsafe(f"The archive has bytes outside its members, after {_shown(entry.path)}.")
-    values = struct.unpack(form, _read(stream, position, gap))
+    values = struct.unpack(form, _read(stream, position, following - position))
     signed = form.startswith("<4s")
     if values[-3:] != (entry.crc, entry.size, entry.size) or (signed and values[0] != b"PK\x07\x08"):
         raise unsafe(f"The archive describes {_shown(entry.path)} in two ways that differ.")
-    return gap
+    return following - position
 
 
 def _check_crc(stream: IO[bytes], offset: int, entry: _Entry) -> None:

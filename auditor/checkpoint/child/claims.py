@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import names
-from .pickles import Call, Name, Pickle, Stored
+from .nodes import Call, Name, Pickle, Stored
 from .refusal import broken
 
 MAX_DIMS = 16

@@ -83,11 +83,13 @@ def gather(root: Any) -> dict[str, Any]:
     """
     hints: dict[str, Any] = {}
     pending: list[tuple[Any, int]] = [(root, 0)]
+    seen: set[int] = set()
     while pending:
         node, depth = pending.pop(0)
         entries = node.fields if isinstance(node, Stub) else node
-        if not isinstance(entries, dict) or depth > 3 or len(entries) > 10_000:
+        if not isinstance(entries, dict) or id(node) in seen or depth > 3 or len(entries) > 10_000:
             continue
+        seen.add(id(node))
         for key, value in entries.items():
             if not isinstance(key, str):
                 continue

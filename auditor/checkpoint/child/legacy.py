@@ -6,7 +6,8 @@ import os
 from typing import IO
 
 from .claims import Storage, storages
-from .pickles import Pickle, Seq, read_pickle
+from .nodes import Pickle, Seq
+from .pickles import read_pickle
 from .refusal import broken
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import archive, claims, legacy, names, pickles, tensorfile
+from .nodes import Call, Map, Pickle, Seq
 from .refusal import broken, unsafe
 from .stubs import StubKind, stub_kinds
 
@@ -61,7 +62,7 @@ def _archive(stream: IO[bytes], file_bytes: int) -> Static:
     return report
 
 
-def _check_storages(pickle: pickles.Pickle, members: dict[str, archive.Member]) -> None:
+def _check_storages(pickle: Pickle, members: dict[str, archive.Member]) -> None:
     used = claims.storages(pickle)
     for key, storage in used.items():
         member = members.get(f"data/{key}")
@@ -75,7 +76,7 @@ def _check_storages(pickle: pickles.Pickle, members: dict[str, archive.Member]) 
         raise unsafe(f"The archive has a storage that no tensor uses: {hidden[0]!a}.")
 
 
-def _report(pickle: pickles.Pickle, file_bytes: int, pickle_bytes: int) -> Static:
+def _report(pickle: Pickle, file_bytes: int, pickle_bytes: int) -> Static:
     claims.check_names(pickle)
     tensors = claims.check_calls(pickle, budget=4 * file_bytes + (1 << 20))
     return Static(
@@ -105,9 +106,9 @@ def tensor_listing(value: Any) -> list[dict[str, Any]]:
     while pending and len(found) < MAX_LISTED and visits < 10 * MAX_LISTED:
         path, node = pending.pop()
         visits += 1
-        if isinstance(node, pickles.Call) and node.function.full in names.BUILDERS:
+        if isinstance(node, Call) and node.function.full in names.BUILDERS:
             found.append({"name": path, "shape": list(claims.shape(node)), "dtype": claims.dtype(node)})
-        elif isinstance(node, pickles.Map | pickles.Seq | pickles.Call | tuple) and id(node) not in seen:
+        elif isinstance(node, Map | Seq | Call | tuple) and id(node) not in seen:
             seen.add(id(node))
             pending.extend(reversed([(_join(path, key), child) for key, child in _children(node)]))
     return found
@@ -115,15 +116,15 @@ def tensor_listing(value: Any) -> list[dict[str, Any]]:
 
 def _children(node: Any) -> list[tuple[Any, Any]]:
     match node:
-        case pickles.Map():
+        case Map():
             return node.pairs
-        case pickles.Seq():
+        case Seq():
             return list(enumerate(node.items))
         case tuple():
             return list(enumerate(node))
-        case pickles.Call() if node.function.full == "torch._utils._rebuild_parameter":
+        case Call() if node.function.full == "torch._utils._rebuild_parameter":
             return [("", node.args[0])] if isinstance(node.args, tuple) and node.args else []
-        case pickles.Call():
+        case Call():
             return [*node.pairs, *enumerate(node.items), ("", node.state)]
     return []
 

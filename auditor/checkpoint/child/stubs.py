@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Literal
 
-from .pickles import Pickle
+from .nodes import Pickle
 
 StubKind = Literal["object", "mapping", "list", "reconstructor"]
 

@@ -15,6 +15,7 @@ from .refusal import broken
 from .stubs import Stub
 
 IsTensor = Callable[[Any], bool]
+Finding = tuple[str, str, str]
 
 _PLAIN = (
     "model_state_dict state_dict model_state model net netC network net_state_dict network_state_dict model_dict "
@@ -40,70 +41,76 @@ class Weights:
     path: list[str]
     prefix: str = ""
     module_class: str | None = None
-    findings: list[tuple[str, str, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
 
 def unwrap(root: Any, is_tensor: IsTensor) -> Weights:
     """The weights inside a loaded object. Raises Refusal (broken) when there are none, or when
     several sets of equal standing are there."""
-    findings: list[tuple[str, str, str]] = []
-    found = _find(root, [], is_tensor, findings, 0)
+    search = _Search(is_tensor)
+    found = search.find(root, [])
     if found is None:
         raise broken("The file holds no named weights of a network.", "Save the model's state_dict().")
-    found.findings = findings
+    found.findings = search.findings
     _strip(found)
     if len(found.state) > MAX_KEYS or not all(0 < len(k) <= 512 and k.isprintable() for k in found.state):
         raise broken("The checkpoint's weights have names that no network has.")
     return found
 
 
-def _find(
-    node: Any, path: list[str], is_tensor: IsTensor, findings: list[tuple[str, str, str]], depth: int
-) -> Weights | None:
-    if depth > MAX_DEPTH:
-        return None
-    if is_module(node):
-        state = module_state(node, is_tensor)
-        return Weights(state, path, module_class=node.qualified_name) if state else None
-    entries = _entries(node)
-    named = {key: value for key, value in entries.items() if not _is_other(key)}
+@dataclass
+class _Search:
+    """A walk down the containers that visits each of them once, however often it is shared."""
 
-    def look(keys: list[str]) -> list[Weights]:
-        found = (_find(named[key], [*path, key], is_tensor, findings, depth + 1) for key in keys)
+    is_tensor: IsTensor
+    findings: list[Finding] = field(default_factory=list)
+    seen: set[int] = field(default_factory=set)
+
+    def find(self, node: Any, path: list[str]) -> Weights | None:
+        if len(path) > MAX_DEPTH or id(node) in self.seen:
+            return None
+        if is_module(node):
+            self.seen.add(id(node))
+            state = module_state(node, self.is_tensor)
+            return Weights(state, path, module_class=node.qualified_name) if state else None
+        entries = _entries(node)
+        if entries:
+            self.seen.add(id(node))
+        return self.choose(entries, path)
+
+    def choose(self, entries: dict[str, Any], path: list[str]) -> Weights | None:
+        """Known wrappers first, then tensors that lie here, then any other single network."""
+        direct = {key: value for key, value in entries.items() if self.is_tensor(value)}
+        nested = [key for key in entries if key not in direct and not _is_other(key)]
+        averaged = [key for key in AVERAGED_KEYS if key in nested]
+        unknown = [key for key in nested if key not in PLAIN_KEYS and key not in averaged]
+        candidates = self.look([key for key in PLAIN_KEYS if key in nested], entries, path)
+        if not candidates and any(getattr(value, "ndim", 0) for value in direct.values()):
+            candidates = [Weights(direct, path)]
+        others = self.look(unknown, entries, path)
+        if not candidates and len(others) > 1:
+            shown = ", ".join(ascii(".".join(weights.path))[:60] for weights in others[:6])
+            raise broken(f"The file holds several networks: {shown}.", "Save the one to audit in a file of its own.")
+        candidates += others + self.look(averaged, entries, path)
+        if not candidates:
+            return None
+        self.note(candidates[0], candidates[1:], averaged)
+        return candidates[0]
+
+    def look(self, keys: list[str], entries: dict[str, Any], path: list[str]) -> list[Weights]:
+        found = (self.find(entries[key], [*path, key]) for key in keys)
         return [weights for weights in found if weights]
 
-    plain = look([key for key in PLAIN_KEYS if key in named])
-    averaged = [key for key in AVERAGED_KEYS if key in named]
-    direct = {key: value for key, value in entries.items() if is_tensor(value)}
-    unknown = [key for key in named if key not in PLAIN_KEYS and key not in averaged and key not in direct]
-    if not plain and any(getattr(value, "ndim", 0) for value in direct.values()):
-        return _first([Weights(direct, path), *look(unknown), *look(averaged)], averaged, findings)
-    plain = plain or look(unknown)
-    if len(plain) > 1 and plain[0].path[-1] not in PLAIN_KEYS:
-        candidates = ", ".join(ascii(".".join(weights.path))[:60] for weights in plain[:6])
-        raise broken(f"The file holds several networks: {candidates}.", "Save the one to audit in a file of its own.")
-    return _first([*plain, *look(averaged)], averaged, findings)
-
-
-def _first(candidates: list[Weights], averaged: list[str], findings: list[tuple[str, str, str]]) -> Weights | None:
-    """The first candidate, the others named as findings; None when there are none."""
-    if not candidates:
-        return None
-    _note(candidates[0], candidates[1:], averaged, findings)
-    return candidates[0]
-
-
-def _note(chosen: Weights, others: list[Weights], averaged: list[str], findings: list[tuple[str, str, str]]) -> None:
-    taken = ".".join(chosen.path) or "the top level"
-    if chosen.path and chosen.path[-1] in averaged:
-        findings.append(
-            ("info", "averaged_weights", f"Only averaged (EMA) weights are in the file; {taken} is audited.")
-        )
-    for other in others:
-        kind = "averaged_weights" if other.path[-1] in averaged else "other_weights"
-        what = "averaged (EMA) weights" if kind == "averaged_weights" else "other weights"
-        message = f"The file also holds {what} under {'.'.join(other.path)}; {taken} is audited."
-        findings.append(("warning", kind, message))
+    def note(self, chosen: Weights, others: list[Weights], averaged: list[str]) -> None:
+        taken = ".".join(chosen.path) or "the top level"
+        if chosen.path and chosen.path[-1] in averaged:
+            message = f"Only averaged (EMA) weights are in the file; {taken} is audited."
+            self.findings.append(("info", "averaged_weights", message))
+        for other in others[:10]:
+            is_averaged = other.path[-1] in averaged
+            what = "averaged (EMA) weights" if is_averaged else "other weights"
+            message = f"The file also holds {what} under {'.'.join(other.path)}; {taken} is audited."
+            self.findings.append(("warning", "averaged_weights" if is_averaged else "other_weights", message))
 
 
 def is_module(node: Any) -> bool:
@@ -115,18 +122,20 @@ def module_state(module: Stub, is_tensor: IsTensor) -> dict[str, Any]:
     """What state_dict() of the pickled module would have been, with dotted names."""
     state: dict[str, Any] = {}
     pending: list[tuple[str, Any, int]] = [("", module, 0)]
-    while pending:
-        prefix, node, depth = pending.pop(0)
-        if not is_module(node) or depth > MAX_MODULE_DEPTH or len(state) > MAX_KEYS:
+    for _ in range(MAX_KEYS):
+        if not pending:
+            return state
+        prefix, node, depth = pending.pop()
+        if not is_module(node) or depth > MAX_MODULE_DEPTH:
             continue
-        transient = node.fields.get("_non_persistent_buffers_set", ())
-        own = {**_table(node, "_parameters"), **_table(node, "_buffers")}
-        for name, value in own.items():
+        unsaved = node.fields.get("_non_persistent_buffers_set")
+        transient = unsaved if isinstance(unsaved, set) else set()
+        for name, value in {**_table(node, "_parameters"), **_table(node, "_buffers")}.items():
             if isinstance(name, str) and is_tensor(value) and name not in transient:
                 state[prefix + name] = value
         children = [(f"{prefix}{name}.", child, depth + 1) for name, child in _table(node, "_modules").items()]
-        pending[:0] = children
-    return state
+        pending.extend(reversed(children))
+    raise broken("The pickled network has more parts than any network has.")
 
 
 def _table(node: Stub, name: str) -> Mapping[Any, Any]:
