@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.errors import OutputError
+from auditor.errors import OutputError, printable
 from auditor.report.page import render_html
 from auditor.report.pdf import PdfError, to_pdf
 from auditor.report.reading import read_curves, read_result
@@ -36,14 +36,14 @@ def render(run_folder: Path, *, pdf: bool = True) -> Rendered:
     html_path, pdf_path = run_folder / "report.html", run_folder / "report.pdf"
     _write(html_path, html.encode("utf-8"))
     if not pdf:
-        return Rendered(html=html_path, pdf=None, message=f"Wrote {html_path}.")
+        return Rendered(html=html_path, pdf=None, message=f"Wrote {printable(html_path)}.")
     try:
         printed = to_pdf(html)
     except PdfError as error:
         pdf_path.unlink(missing_ok=True)
         return Rendered(html=html_path, pdf=None, message=str(error))
     _write(pdf_path, printed)
-    return Rendered(html=html_path, pdf=pdf_path, message=f"Wrote {html_path} and {pdf_path}.")
+    return Rendered(html=html_path, pdf=pdf_path, message=f"Wrote {printable(html_path)} and {printable(pdf_path)}.")
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -59,4 +59,6 @@ def _write(path: Path, content: bytes) -> None:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}", "Check the folder's permissions.") from error
+        raise OutputError(
+            f"{printable(path)} cannot be written: {error.strerror}", "Check the folder's permissions."
+        ) from error

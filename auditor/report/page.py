@@ -6,6 +6,7 @@ Templates come from the installed package, or from `reports/templates` of a chec
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
 
-from auditor.domain import AuditResult, Change, Interval, Verification
+from auditor.domain import AuditResult, Change, ClassEvidence, Interval, Verification
 from auditor.errors import AuditorError
 from auditor.report import curves as curve_charts
 from auditor.report import figures, gallery, text
@@ -24,6 +25,7 @@ from auditor.report.words import Outcome, judge, really_passed, summarize
 _HERE = Path(__file__).resolve().parent
 TEMPLATE_FOLDERS = (_HERE / "templates", _HERE.parents[1] / "reports" / "templates")
 MOST_ATTEMPT_CHARTS = 6
+MOST_CLASS_ROWS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ def render_html(source: Source, curves: Curves, run_folder: Path) -> str:
             triggers=gallery.trigger_panels(result, run_folder, names),
             attention=gallery.attention_panel(result, run_folder, names),
             knowledge=knowledge(),
+            listed_classes=_most_suspicious(result),
             applies=_applies(result, outcome),
             result_sha256=source.sha256,
             passed=really_passed(result.verification),
@@ -90,10 +93,21 @@ def knowledge() -> dict[str, Any]:
     return found
 
 
+def _most_suspicious(result: AuditResult) -> list[ClassEvidence]:
+    """The rows of the per-class table: all of them, or the 100 that stand out most."""
+    rows = result.verdict.per_class if result.verdict else []
+    if len(rows) <= MOST_CLASS_ROWS:
+        return rows
+    return sorted(rows, key=lambda e: -math.inf if e.anomaly_index is None else e.anomaly_index, reverse=True)[
+        :MOST_CLASS_ROWS
+    ]
+
+
 def _applies(result: AuditResult, outcome: Outcome) -> dict[str, str]:
     """What this result says to each kind of taxonomy entry."""
-    decided = outcome.label == "Backdoor found" or outcome.situation == "no_evidence"
-    backdoor = ("applies" if outcome.label == "Backdoor found" else "no evidence") if decided else "not decided"
+    backdoor = "no evidence" if outcome.situation == "no_evidence" else "not decided"
+    if outcome.has_backdoor:
+        backdoor = "applies"
     safety = result.file_safety
     if safety is None:
         return {"backdoor": backdoor, "file": "not examined"}

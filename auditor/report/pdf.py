@@ -31,8 +31,8 @@ def to_pdf(html: str) -> bytes:
     Pango is missing or the layout fails.
     """
     try:
-        from weasyprint import HTML
-        from weasyprint.urls import URLFetcher
+        from weasyprint import HTML  # type: ignore[import-untyped]
+        from weasyprint.urls import URLFetcher  # type: ignore[import-untyped]
     except (ImportError, OSError) as error:
         raise PdfError(f"report.pdf was not written: {_first_line(error)}.", _MISSING) from error
     identifier = hashlib.sha256(html.encode("utf-8")).hexdigest()[:32].encode("ascii")

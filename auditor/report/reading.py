@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.domain import SCHEMA_VERSION, AuditResult
-from auditor.errors import InputError
+from auditor.errors import InputError, printable
 from auditor.report.text import scrub_tree
 
 LARGEST_RESULT_BYTES = 64 * 2**20
@@ -62,21 +62,22 @@ def read_result(path: Path) -> Source:
     Raises InputError when it is missing, too large, not JSON, of another major schema version,
     or when a value is not of its field's type.
     """
+    shown = printable(path)
     try:
         if not path.is_file():
-            raise InputError(f"{path} does not exist.", "Give the folder that `auditor audit -o` wrote.")
+            raise InputError(f"{shown} does not exist.", "Give the folder that `auditor audit -o` wrote.")
         if path.stat().st_size > LARGEST_RESULT_BYTES:
-            raise InputError(f"{path} is larger than {LARGEST_RESULT_BYTES} bytes.", "This is not an audit result.")
+            raise InputError(f"{shown} is larger than {LARGEST_RESULT_BYTES} bytes.", "This is not an audit result.")
         content = path.read_bytes()
         plain = scrub_tree(json.loads(content))
         result = typing.cast(AuditResult, build(AuditResult, plain, "result"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}", "Check the path and its permissions.") from error
+        raise InputError(f"{shown} cannot be read: {error.strerror}", "Check the path and its permissions.") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not an audit result: {error}", "Run the audit again.") from error
+        raise InputError(f"{shown} is not an audit result: {error}", "Run the audit again.") from error
     if result.schema_version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
         raise InputError(
-            f"{path} has schema version {result.schema_version}; this tool reads {SCHEMA_VERSION}.",
+            f"{shown} has schema version {result.schema_version}; this tool reads {SCHEMA_VERSION}.",
             "Render it with the version of auditor that wrote it.",
         )
     return Source(result=result, sha256=hashlib.sha256(content).hexdigest())

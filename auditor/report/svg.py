@@ -16,6 +16,8 @@ FONT = "Liberation Sans, Helvetica Neue, Helvetica, Arial, DejaVu Sans, sans-ser
 _INK, _MUTED, _LINE, _GRID = "#17212b", "#56616e", "#8995a1", "#dfe5ea"
 _PLAIN, _ALERT, _GOOD, _ACCENT = "#7d8996", "#a61e1e", "#0a6b68", "#1d4f7c"
 
+LARGEST_POWER = 30.0
+
 _STYLES = {
     "label": f'fill="{_INK}" font-size="11"',
     "strong": f'fill="{_INK}" font-size="11" font-weight="700"',
@@ -109,10 +111,10 @@ class Svg:
 
 
 class LogScale:
-    """Maps positive values to x (or y) on a logarithmic axis, with about `ticks` round ticks."""
+    """Maps positive values to x (or y) on a logarithmic axis; values beyond 1e-30 and 1e30 sit at its ends."""
 
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
-        logs = [math.log10(v) for v in values if v > 0] or [0.0]
+        logs = [min(LARGEST_POWER, max(-LARGEST_POWER, math.log10(v))) for v in values if v > 0] or [0.0]
         low, high = min(logs), max(logs)
         pad = max(0.06 * (high - low), 0.08)
         self.low, self.high, self.start, self.end = low - pad, high + pad, start, end

@@ -16,6 +16,7 @@ from auditor.domain import Change, Interval, Rate
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 LONGEST_TEXT = 4000
+_HIDING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
@@ -25,9 +26,10 @@ def scrub(text: str, longest: int = LONGEST_TEXT) -> str:
 
     Each becomes a visible U+FFFD, so that tampering shows; newlines stay, tabs become spaces.
     """
-    kept = (" " if c == "\t" else c if c == "\n" or unicodedata.category(c)[0] != "C" else REPLACEMENT
-            for c in text[: longest + 1])  # fmt: skip
-    clean = "".join(kept)
+    clean = "".join(
+        " " if c == "\t" else c if c == "\n" or unicodedata.category(c) not in _HIDING else REPLACEMENT
+        for c in text[: longest + 1]
+    )
     return clean if len(text) <= longest else clean[:longest] + " \N{HORIZONTAL ELLIPSIS}"
 
 

@@ -28,6 +28,7 @@ class Outcome:
     mark: Mark
     follow_up: str
     follow_up_mark: Mark
+    has_backdoor: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +50,15 @@ def judge(result: AuditResult) -> Outcome:
     """The outcome a reader must not miss."""
     situation = _situation(result)
     label, mark = _LABELS[situation]
-    if result.verdict is not None and result.verdict.label == "inconclusive":
-        label, mark = _LABELS["inconclusive"]
+    has_backdoor = situation in {"sanitized", "not_removed", "not_attempted"}
+    if has_backdoor and result.verdict is None:
+        label, mark = "No verdict: the trigger was given, not searched for", "unknown"
+    if result.file_safety is not None and result.file_safety.status == "dangerous":
+        mark = "found"
     follow_up, follow_up_mark = _follow_up(result, situation)
     return Outcome(
-        situation=situation, label=label, mark=mark, follow_up=follow_up, follow_up_mark=follow_up_mark
+        situation=situation, label=label, mark=mark, follow_up=follow_up, follow_up_mark=follow_up_mark,
+        has_backdoor=has_backdoor,
     )  # fmt: skip
 
 
@@ -71,14 +76,14 @@ _LABELS: dict[Situation, tuple[str, Mark]] = {
 
 
 def _situation(result: AuditResult) -> Situation:
-    if result.verdict is None:
+    attempted = result.verification is not None or result.unlearning is not None
+    if result.verdict is None and not (attempted and result.run.exit_code in {None, 0, 1}):
         stops: dict[int | None, Situation] = {4: "not_opened", 3: "inconclusive", 2: "not_run", 130: "interrupted"}
         return stops.get(result.run.exit_code, "no_verdict")
-    if result.verdict.label != "backdoored":
+    if result.verdict is not None and result.verdict.label != "backdoored":
         return result.verdict.label
     if really_passed(result.verification):
         return "sanitized"
-    attempted = result.verification is not None or result.unlearning is not None
     return "not_removed" if attempted else "not_attempted"
 
 
@@ -118,6 +123,8 @@ def _finding(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[s
         case "sanitized" | "not_removed" | "not_attempted":
             targets = verdict.target_classes if verdict else []
             toward = f" toward {names.listed(targets)}" if targets else ""
+            if verdict is None:
+                return ["The trigger was given by the user, so the model was not searched for others."]
             confirmed = sum(t.confirmed for t in result.triggers)
             triggers = "1 trigger was" if confirmed == 1 else f"{confirmed} triggers were"
             return [f"The model carries a backdoor{toward}. {triggers} synthesized and confirmed on unseen images."]
@@ -141,7 +148,7 @@ _NO_EVIDENCE = (
 
 def _attacker(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[str]:
     trigger = strongest(result)
-    if outcome.label == "Backdoor found" and trigger is not None:
+    if outcome.has_backdoor and trigger is not None:
         whose = f"of {names.listed(trigger.source_classes)} " if trigger.source_classes else ""
         said = (
             f"Anyone who knows the trigger can put it on an image {whose}and have the model answer "
@@ -150,7 +157,7 @@ def _attacker(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[
         )
         area = "" if trigger.mask_area is None else f"It covers {percent(trigger.mask_area)} of the image. "
         return [said, f"{area}Ordinary images give no sign of it."]
-    if outcome.label == "Backdoor found":
+    if outcome.has_backdoor:
         return ["Anyone who knows the trigger can choose the model's answer; ordinary images give no sign of it."]
     if outcome.situation == "not_opened":
         return ["A file of this kind can run code of its maker's choice on the machine that opens it carelessly."]

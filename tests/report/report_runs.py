@@ -187,7 +187,9 @@ def photos(n: int, size: int = 32, seed: int = 3) -> NDArray[np.uint8]:
     for _ in range(n):
         sky, ground, thing = random.uniform(40, 235, (3, 3))
         horizon = random.uniform(0.5, 0.8)
-        scene = np.where((y < horizon)[..., None], sky * (0.75 + 0.25 * y[..., None]), ground * (0.8 + 0.2 * x[..., None]))
+        scene = np.where(
+            (y < horizon)[..., None], sky * (0.75 + 0.25 * y[..., None]), ground * (0.8 + 0.2 * x[..., None])
+        )
         cx, cy, r = random.uniform(0.3, 0.7), random.uniform(0.35, 0.65), random.uniform(0.14, 0.25)
         inside = ((x - cx) / 1.5) ** 2 + (y - cy) ** 2 < r**2
         scene[inside] = thing
