@@ -21,8 +21,8 @@ MOST_ROWS = 14
 
 
 def families(evidence: Sequence[ClassEvidence]) -> list[str]:
-    """The trigger families searched, in the order the result lists them."""
-    return list(dict.fromkeys(e.family for e in evidence))
+    """The trigger families searched, in the order the result lists them, at most twelve."""
+    return list(dict.fromkeys(e.family for e in evidence))[:12]
 
 
 def class_costs(

@@ -23,7 +23,7 @@ from auditor.report.evidence import (
     read_stamped,
     read_trigger,
 )
-from auditor.report.text import ClassNames, number, words
+from auditor.report.text import ClassNames, number, shorten, words
 
 MOST_TRIGGERS = 8
 MOST_STAMPED = 6
@@ -211,4 +211,4 @@ def _heat_card(maps: HeatMaps, i: int, names: ClassNames) -> Card:
 
 def family_title(finding: TriggerFinding, names: ClassNames) -> str:
     """A trigger's heading: its family and where it leads."""
-    return f"{words(finding.family).capitalize()} trigger toward {names(finding.target_class)}"
+    return f"{shorten(words(finding.family).capitalize(), 40)} trigger toward {names(finding.target_class)}"

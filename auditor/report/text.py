@@ -16,6 +16,7 @@ from auditor.domain import Change, Interval, Rate
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 LONGEST_TEXT = 4000
+DEEPEST = 4
 _HIDING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -160,7 +161,7 @@ def flat_pairs(values: dict[str, Any], most: int = 40) -> list[tuple[str, str]]:
     return pairs
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, depth: int = 0) -> str:
     match value:
         case None:
             return NOTHING
@@ -168,8 +169,11 @@ def _plain(value: Any) -> str:
             return "yes" if value else "no"
         case int() | float():
             return number(value)
+        case list() | dict() if depth == DEEPEST:
+            return "\N{HORIZONTAL ELLIPSIS}"
         case list():
-            return shorten(", ".join(_plain(item) for item in value[:20]), 400)
+            return shorten(", ".join(_plain(item, depth + 1) for item in value[:20]), 400)
         case dict():
-            return shorten(", ".join(f"{key} {_plain(item)}" for key, item in list(value.items())[:20]), 400)
+            said = (f"{key} {_plain(item, depth + 1)}" for key, item in list(value.items())[:20])
+            return shorten(", ".join(said), 400)
     return shorten(str(value), 400)

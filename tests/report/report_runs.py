@@ -91,7 +91,7 @@ def per_class(seed: int, *, target_cost: float | None, num_classes: int = 10) ->
 
 def badnets(**changes: Any) -> AuditResult:
     """A 10-class run: a corner patch toward class 3, found, unlearned, verified, exported."""
-    parts: dict[str, Any] = dict(
+    parts: dict[str, Any] = dict(  # noqa: C408 - reads as the call it stands for
         schema_version="1.0",
         tool=Tool(name="auditor", version="0.1.0", python="3.11.9", torch="2.15.0", platform="Linux x86_64"),
         run=Run(
@@ -252,11 +252,12 @@ def write_events(path: Path) -> None:
                           "cost": [None if step == 0 else round(float(c), 4) for c in costs]})  # fmt: skip
     lines.append({"event": "VerdictReached"})
     for method, floor in (("edit", 0.17), ("prune", 0.016)):
-        for step in range(1, 13):
-            lines.append({"event": "UnlearnStep", "method": method, "step": step, "steps": 12,
-                          "clean_accuracy": 0.914 - 0.01 * np.sin(step),
-                          "proxy_attack_success_rate": floor + (1 - floor) * np.exp(-0.6 * (step - 1)),
-                          "tar": 0.4 / step})  # fmt: skip
+        lines.extend(
+            {"event": "UnlearnStep", "method": method, "step": step, "steps": 12, "tar": 0.4 / step,
+             "clean_accuracy": 0.914 - 0.01 * np.sin(step),
+             "proxy_attack_success_rate": floor + (1 - floor) * np.exp(-0.6 * (step - 1))}
+            for step in range(1, 13)
+        )  # fmt: skip
     path.write_text("\n".join(json.dumps(line) for line in lines) + "\n", encoding="utf-8")
 
 

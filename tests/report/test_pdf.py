@@ -86,7 +86,7 @@ def test_without_pango_the_html_is_still_written(tmp_path: Path, monkeypatch: py
 
 def test_a_layout_that_fails_keeps_the_html(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
-        import weasyprint
+        import weasyprint  # type: ignore[import-untyped]
     except OSError as error:
         pytest.skip(f"no PDF on this machine: {error}")
 

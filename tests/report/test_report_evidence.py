@@ -17,7 +17,7 @@ from auditor.report import evidence, render
 from auditor.report.evidence import EvidenceError
 
 
-def _npz(path: Path, **arrays: np.ndarray) -> None:  # type: ignore[type-arg]
+def _npz(path: Path, **arrays: np.ndarray) -> None:
     np.savez(path, **arrays)  # type: ignore[arg-type]
 
 
@@ -29,23 +29,24 @@ def _lying_header(path: Path) -> None:
         archive.writestr("parameter_mask.npy", header.getvalue() + b"\0" * 64)
 
 
-MALFORMED: dict[str, Callable[[Path], None]] = {
-    "empty": lambda p: p.write_bytes(b"") and None,
-    "text": lambda p: p.write_text("hello") and None,
-    "truncated": lambda p: p.write_bytes(p.read_bytes()[:200]) and None,
+MALFORMED: dict[str, Callable[[Path], object]] = {
+    "empty": lambda p: p.write_bytes(b""),
+    "text": lambda p: p.write_text("hello"),
+    "truncated": lambda p: p.write_bytes(p.read_bytes()[:200]),
     "pickled objects": lambda p: _npz(p, parameter_mask=np.array([{}], dtype=object)),
     "header that lies": _lying_header,
     "wrong rank": lambda p: _npz(p, parameter_mask=np.zeros(3, np.float32), clean=np.zeros(3, np.uint8),
                                  images=np.zeros(3, np.uint8)),
     "no pixels": lambda p: _npz(p, clean=np.zeros((0, 8, 8, 3), np.uint8), images=np.zeros((0, 8, 8, 3), np.uint8),
                                 parameter_mask=np.zeros((0, 0), np.float32)),
-    "complex": lambda p: _npz(p, clean=np.zeros((2, 8, 8, 3), np.complex64), images=np.zeros((2, 8, 8, 3), np.complex64),
+    "complex": lambda p: _npz(p, clean=np.zeros((2, 8, 8, 3), np.complex64),
+                              images=np.zeros((2, 8, 8, 3), np.complex64),
                               parameter_mask=np.zeros((8, 8), np.complex64)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", MALFORMED.values(), ids=MALFORMED.keys())
-def test_a_malformed_file_becomes_a_note(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_a_malformed_file_becomes_a_note(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     # Given a run in which the three kinds of evidence are damaged
     folder = runs.write_run(tmp_path)
     for name in ("trigger_0", "stamped_0", "attention"):
@@ -62,7 +63,8 @@ def test_a_malformed_file_becomes_a_note(tmp_path: Path, damage: Callable[[Path]
 
 def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "LARGEST_BYTES", 2**20)
-    np.savez_compressed(tmp_path / "bomb.npz", **{name: np.zeros(2**18, np.float32) for name in "ab"})
+    half = np.zeros(2**18, np.float32)
+    np.savez_compressed(tmp_path / "bomb.npz", a=half, b=half)
     assert (tmp_path / "bomb.npz").stat().st_size < 2**13
     with pytest.raises(EvidenceError, match="unpacks to too much"):
         evidence.read_arrays(tmp_path / "bomb.npz")

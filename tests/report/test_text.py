@@ -27,7 +27,8 @@ def test_scrub_keeps_languages_and_caps_length() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [(None, NOTHING), (0, "0"), (5.2, "5.2"), (74.04, "74"), (0.98, "0.98"), (1234567, f"1{NARROW}234{NARROW}567"),
-     (2.1e-06, f"2.10e{MINUS}06"), (-0.5, f"{MINUS}0.5"), (12345.6, "12346"), (float("nan"), NOTHING), (float("inf"), NOTHING),
+     (2.1e-06, f"2.10e{MINUS}06"), (-0.5, f"{MINUS}0.5"), (12345.6, "12346"), (float("nan"), NOTHING),
+     (float("inf"), NOTHING),
      (0.001, "0.001"), (100.0, "100"), (99.99, "100"), (1e9, "1.00e+09")],
 )  # fmt: skip
 def test_numbers(value: float | None, said: str) -> None:
@@ -52,6 +53,10 @@ def test_free_form_values_are_flattened() -> None:
     pairs = text.flat_pairs({"a_b": True, "c": None, "d": [0.5, 2], "e": {"f": 1e999}, "g": "x" * 999})
     assert pairs[:4] == [("a b", "yes"), ("c", NOTHING), ("d", "0.5, 2"), ("e", f"f {NOTHING}")]
     assert len(pairs[4][1]) == 400
+    deep: object = 1
+    for _ in range(900):
+        deep = [deep]
+    assert text.flat_pairs({"deep": deep}) == [("deep", "\N{HORIZONTAL ELLIPSIS}")]
     assert len(text.flat_pairs({str(i): i for i in range(100)})) == 41
 
 
