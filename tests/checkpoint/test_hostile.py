@@ -15,6 +15,7 @@ import pickle
 import random
 import struct
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,7 @@ def test_tensors_that_are_not_dense_are_refused(tmp_path: Path, value: torch.Ten
     found = refusal(tmp_path, make.saved({"x": value}))
 
     assert found.kind == "broken"
-    assert "not dense" in found.what
+    assert "not plain dense" in found.what
 
 
 @pytest.mark.parametrize(
@@ -300,7 +301,10 @@ def test_other_formats_are_named_and_refused_whatever_their_extension(tmp_path: 
 @pytest.mark.parametrize("kind", ["pytorch_zip", "pytorch_legacy", "safetensors"])
 def test_damage_anywhere_passes_or_is_refused_and_nothing_else(tmp_path: Path, kind: str) -> None:
     state, path, chance = {"fc.weight": torch.ones(3, 2), "b": torch.ones(2)}, tmp_path / "x", random.Random(0)
-    whole = {"pytorch_zip": make.saved, "pytorch_legacy": make.legacy, "safetensors": save}[kind](state)
+    writers: dict[str, Callable[[Any], bytes]] = {
+        "pytorch_zip": make.saved, "pytorch_legacy": make.legacy, "safetensors": save,
+    }  # fmt: skip
+    whole = writers[kind](state)
     refused = 0
     for _ in range(400):
         content = bytearray(whole)
@@ -356,6 +360,13 @@ def test_a_child_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BrokenCheckpointError):
         open_checkpoint(path, memory_limit_bytes=1 << 20)
+
+
+def test_a_whole_network_in_the_old_format_is_told_as_such(tmp_path: Path) -> None:
+    found = refusal(tmp_path, make.legacy(torch.nn.Linear(2, 2)), "pytorch_legacy")
+
+    assert found.kind == "broken"
+    assert "state_dict" in found.next_step
 
 
 def test_deep_nesting_ends_in_a_refusal(tmp_path: Path) -> None:

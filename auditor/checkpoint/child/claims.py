@@ -76,8 +76,8 @@ def check_names(pickle: Pickle) -> None:
     for name, meaning in pickle.names.items():
         if meaning == "unsupported":
             raise broken(
-                f"The checkpoint holds tensors that are not dense floating or integer arrays ({name.full}).",
-                "Save it again with ordinary dense tensors: state_dict() of the unquantized model, on the CPU.",
+                f"The checkpoint holds tensors that are not plain dense arrays ({name.full}).",
+                "Save it again with plain tensors: {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}.",
             )
 
 

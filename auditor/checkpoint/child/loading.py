@@ -15,7 +15,19 @@ from .refusal import Refusal, broken
 from .stubs import StubKind, make_stub
 
 Finding = tuple[str, str, str]
-KEPT = frozenset({torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool})
+KEPT = frozenset(
+    {
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+        torch.uint16,
+        torch.uint32,
+        torch.uint64,
+        torch.bool,
+    }
+)
 
 
 def load_pickled(path: Path, stubs: dict[str, StubKind]) -> Any:
@@ -71,7 +83,7 @@ def write_state(state: dict[str, Any], path: Path, budget_bytes: int) -> tuple[d
     save_file(written, path)
     findings = _value_findings(written)
     if dropped:
-        findings.append(("warning", "unsupported_dtype", f"Left out, not real numbers: {_named(dropped)}."))
+        findings.append(("warning", "unsupported_dtype", f"Left out, being complex or packed: {_named(dropped)}."))
     return {name: dtypes[name] for name in written}, findings
 
 

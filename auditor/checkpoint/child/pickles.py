@@ -95,6 +95,8 @@ class _Machine:
         return found
 
     def call(self, function: Any, args: Any) -> None:
+        if isinstance(function, Stored):
+            raise broken("The file is a whole network pickled as torch did before 1.6.", "Save its state_dict() again.")
         if not isinstance(function, Name):
             raise unsafe("The pickle in this file calls something that it computes while loading.")
         made = Call(function, args)
