@@ -94,11 +94,10 @@ def _arguments(
     except (TypeError, ValueError):
         return {}
     wanted = parameters.get("num_classes")
-    if wanted is None:
-        return {}
-    if num_classes is not None:
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    if num_classes is not None and (wanted or takes_any):
         return {"num_classes": num_classes}
-    if wanted.default is not inspect.Parameter.empty:
+    if wanted is None or wanted.default is not inspect.Parameter.empty:
         return {}
     for head in _HEADS:
         if shapes.get(f"{head}.weight"):

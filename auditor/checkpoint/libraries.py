@@ -25,7 +25,7 @@ LIBRARIES = ("torchvision", "timm", "cifar")
 IMAGENET = Normalization(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 # One entry per image patch, so the number of rows follows the input size and not the architecture.
 POSITION_KEYS = ("pos_embed", "encoder.pos_embedding")
-_AUXILIARY = {"torchvision:googlenet": "aux1.", "torchvision:inception_v3": "AuxLogits."}
+AUXILIARY = {"torchvision:googlenet": "aux1.", "torchvision:inception_v3": "AuxLogits."}
 
 
 @lru_cache(maxsize=1)
@@ -104,7 +104,7 @@ def _torchvision(model: str, num_classes: int, in_channels: int, image_size: int
     from torchvision import models
 
     options: dict[str, Any] = {"num_classes": num_classes}
-    if f"torchvision:{model}" in _AUXILIARY:
+    if f"torchvision:{model}" in AUXILIARY:
         options |= {"aux_logits": auxiliary, "init_weights": False}
     if model.startswith("vit_") and image_size:
         options["image_size"] = image_size
@@ -180,7 +180,7 @@ def layout(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def has_auxiliary(name: str, shapes: Shapes) -> bool:
     """Whether weights for `name` carry auxiliary heads; True for networks that never do."""
-    prefix = _AUXILIARY.get(name)
+    prefix = AUXILIARY.get(name)
     return prefix is None or any(key.startswith(prefix) for key in shapes)
 
 
@@ -216,6 +216,6 @@ def default_normalization(name: str, module: nn.Module) -> Normalization | None:
 
 def notes(name: str) -> tuple[str, ...]:
     """What a person should know about reading weights as `name`."""
-    if name in _AUXILIARY:
+    if name in AUXILIARY:
         return ("built without transform_input; weights fine-tuned from published ones take mean and std 0.5 instead",)
     return ()

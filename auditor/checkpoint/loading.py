@@ -60,27 +60,33 @@ def materialise(make_module: Callable[[], nn.Module], state: Mapping[str, Tensor
     """
     module = on_meta(make_module)
     if _fills_completely(module, state):
-        module = module.to_empty(device="cpu")
-        for key, value in module.named_buffers():
-            if is_derived(key):
-                value.zero_()
-    else:
-        with torch.random.fork_rng(devices=[]):
-            module = make_module()
-    return fill(module, state)
+        return fill(module, state, assign=True)
+    with torch.random.fork_rng(devices=[]):
+        return fill(make_module(), state)
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
-    """Copy `state` into a network that it fits, and set evaluation mode. Raises as `materialise` does."""
-    own = module.state_dict()
-    for key, value in own.items():
-        if key in state and value.is_floating_point() and not state[key].is_floating_point():
-            raise UnknownArchitectureError(
-                f"The weights under {printable(key, 60)!r} are {state[key].dtype}: the model is quantised or complex.",
-                "Audit the floating-point model it was made from.",
-            )
-    module.float().load_state_dict({key: state[key] if key in state else own[key] for key in own}, strict=True)
+def fill(module: nn.Module, state: Mapping[str, Tensor], *, assign: bool = False) -> nn.Module:
+    """Copy `state` into a network that it fits, and set evaluation mode. Raises as `materialise` does.
+
+    `assign` replaces the module's tensors by the copies, as one on the meta device needs.
+    """
+    # The module's own dict keeps the layout versions some modules ask for, which a safetensors file does not carry.
+    own = module.float().state_dict()
+    own.update({key: _weight(key, value, state) for key, value in own.items()})
+    module.load_state_dict(own, strict=True, assign=assign)
     return module.eval()
+
+
+def _weight(key: str, own: Tensor, state: Mapping[str, Tensor]) -> Tensor:
+    """A copy of what `state` has under `key` in the dtype of `own`, or where it has nothing `own` itself."""
+    if key not in state:
+        return torch.zeros(own.shape, dtype=own.dtype) if own.is_meta else own
+    if own.is_floating_point() and not state[key].is_floating_point():
+        raise UnknownArchitectureError(
+            f"The weights under {printable(key, 60)!r} are {state[key].dtype}: the model is quantised or complex.",
+            "Audit the floating-point model it was made from.",
+        )
+    return state[key].detach().to(own.dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def _fills_completely(module: nn.Module, state: Mapping[str, Tensor]) -> bool:

@@ -141,7 +141,7 @@ def accuracy_bar(num_classes: int) -> float:
     """What the lower end of the accuracy's 95 % Wilson interval must exceed: chance and a margin.
 
     The margin is half the chance rate, at most 5 points: over 15 % for 10 classes, 55 % for two,
-    0.15 % for 1,000. Of 10 images of 10 classes that asks for 4 right, of 500 for 93; of 10
+    0.15 % for 1,000. Of 10 images of 10 classes that asks for 4 right, of 500 for 91; of 10
     images of two classes for 9.
     """
     chance = 1 / num_classes
@@ -166,7 +166,7 @@ def check(suspect: Suspect, images_NCHW: Tensor, labels_N: Labels | None) -> Pre
     live = live_gradients(suspect, images_NCHW[:GRADIENT_IMAGES])
     reasons = []
     if live <= LIVE_SHARE:
-        share = f"only {live:.0%} of the images have an input gradient"
+        share = f"only {100 * live:.0f} % of the images have an input gradient"
         reasons.append(f"{share}, so no search can work: {WRONG_READING}; {NEXT}")
     predicted_N: Labels = logits_NK.argmax(1).numpy()
     rate = None if labels_N is None else accuracy(predicted_N, labels_N)
@@ -224,10 +224,10 @@ def _low_accuracy(rate: Rate, num_classes: int) -> str | None:
     chance, bar, observed = 1 / num_classes, accuracy_bar(num_classes), rate.hits / rate.total
     if rate.low > bar:
         return None
-    text = f"clean accuracy {observed:.0%} ({rate.hits} of {rate.total} images)"
+    text = f"clean accuracy {100 * observed:.0f} % ({rate.hits} of {rate.total} images)"
     if observed > 1.5 * bar or wilson(round(observed * 500), 500).low > bar:
-        return f"{text} is too uncertain to be told from chance ({chance:.1%}); give more images with --clean"
-    return f"{text} is not above chance ({chance:.1%}): {WRONG_READING}; {NEXT}"
+        return f"{text} is too uncertain to be told from chance ({100 * chance:.1f} %); give more images with --clean"
+    return f"{text} is not above chance ({100 * chance:.1f} %): {WRONG_READING}; {NEXT}"
 
 
 def _unsure(confidence: float, num_classes: int) -> str | None:
@@ -235,5 +235,5 @@ def _unsure(confidence: float, num_classes: int) -> str | None:
     chance = 1 / num_classes
     if confidence >= min(2 * chance, chance + 0.2):
         return None
-    text = f"mean confidence {confidence:.0%} is hardly above chance ({chance:.1%})"
+    text = f"mean confidence {100 * confidence:.0f} % is hardly above chance ({100 * chance:.1f} %)"
     return f"{text}: {WRONG_READING}; {NEXT}; or label the images"

@@ -139,7 +139,7 @@ def read(shapes: Shapes, name_of: Callable[[list[int], bool], str]) -> Proposal:
 
     return Proposal(
         name=name_of(depths, bottleneck), make=make, num_classes=num_classes, in_channels=in_channels,
-        input_size=pool * 2 ** (len(stages) - 1) * 4 if len(stages) == 4 else pool * 32, notes=tuple(notes),
+        input_size=32 * pool, notes=tuple(notes),
     )  # fmt: skip
 
 
