@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from real_networks import normalized_test_images, state_of, zoo
 from torch import nn
 
 from auditor.checkpoint import nets
@@ -21,9 +18,6 @@ from auditor.checkpoint.nets.preact_resnet import PreActResNet
 from auditor.checkpoint.nets.resnet import ResNet, ZeroPadShortcut
 from auditor.checkpoint.nets.vgg import VGG
 from auditor.checkpoint.nets.wide_resnet import WideResNet
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Published sizes for ten classes (He et al. table 6; Zagoruyko table 4; Huang table 2; kuangliu's networks).
 PARAMETERS = {
@@ -113,26 +107,6 @@ def test_mobilenet_strides_are_read_from_the_shortcuts() -> None:
 ])  # fmt: skip
 def test_hostile_key_lists_propose_nothing(keys: dict[str, tuple[int, ...]]) -> None:
     assert nets.propose({"conv1.weight": (4, 3, 3, 3), "bn1.weight": (4,), "linear.weight": (10, 4), **keys}) == []
-
-
-def zoo() -> list[Path]:
-    return sorted([*SHARED.glob("zoo/*/model.pt"), *SHARED.glob("zoo/bases/*/model.pt"), *SHARED.glob("zoo/raw/*.th")])
-
-
-def normalized_test_images(count: int) -> tuple[torch.Tensor, np.ndarray[Any, Any]]:
-    spec = importlib.util.spec_from_file_location("shared_images", SHARED / "data" / "images.py")
-    assert spec and spec.loader
-    loader = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loader)
-    x, y, _ = loader.load("cifar10_test", limit=count)
-    images = torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255
-    return (images - torch.tensor(MEAN).view(-1, 1, 1)) / torch.tensor(STD).view(-1, 1, 1), y
-
-
-def state_of(path: Path) -> dict[str, torch.Tensor]:
-    """Loads one of our own trusted checkpoints, unwrapped."""
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    return {key.removeprefix("module."): value for key, value in state.get("state_dict", state).items()}
 
 
 @pytest.mark.skipif(not zoo(), reason="the shared zoo of real checkpoints is absent")

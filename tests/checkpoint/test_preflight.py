@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from real_networks import MEAN, SHARED, STD, normalized_test_images, state_of
 from torch import Tensor, nn
 
 from auditor.checkpoint import nets
@@ -20,7 +21,6 @@ from auditor.checkpoint.preflight import (
 )
 from auditor.metrics import wilson
 from auditor.suspect import Suspect
-from tests.checkpoint.test_nets import MEAN, SHARED, STD, normalized_test_images, state_of
 
 K = 10
 
