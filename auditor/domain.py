@@ -203,7 +203,8 @@ class TarMeasurement:
     `energy` is the share of Grad-CAM energy inside the mask, `ratio` the mean inside over the
     mean outside, `lift` the energy over the mask's area, `normalized` the energy rescaled for
     the layer's resolution. Controls: `random_mask` (equal area) and `clean_images` (same mask).
-    `coverage` is the share of images whose heat-map is not all zero.
+    `coverage` is the share of images whose heat-map is not all zero; `class_rule` says whose heat
+    it is: that of the class each model predicted, or of the trigger's target.
     """
 
     energy: Interval
@@ -213,12 +214,13 @@ class TarMeasurement:
     random_mask: Interval
     clean_images: Interval
     coverage: float
-    true_positive_class: str = "predicted"
+    class_rule: Literal["predicted", "target"] = "predicted"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
-    """Grad-CAM evidence. `meaningful` is False when the trigger covers over 40 % of the image."""
+    """Grad-CAM evidence. `meaningful` is False when the trigger covers over 40 % of the image;
+    `before_target` and `after_target` are TAR with the class fixed to the trigger's target."""
 
     layer: str
     layer_rule: str
@@ -226,6 +228,8 @@ class Attention:
     mask_area: float
     before: TarMeasurement | None = None
     after: TarMeasurement | None = None
+    before_target: TarMeasurement | None = None
+    after_target: TarMeasurement | None = None
     panels: str | None = None
     note: str = ""
 
