@@ -161,24 +161,27 @@ def _outline(shape: str) -> Array:
         return np.array([(-0.12, -0.95), (0.12, -0.95), (1.0, 0.68), (0.9, 0.85), (-0.9, 0.85), (-1.0, 0.68)])
     if shape == "square":
         return _rectangle(0.86, 0.86)
-    corners, turn, radius = {"circle": (40, 0.0, 0.97), "octagon": (8, math.pi / 8, 1.0), "diamond": (4, 0.0, 1.05)}[shape]
+    regular = {"circle": (40, 0.0, 0.97), "octagon": (8, math.pi / 8, 1.0), "diamond": (4, 0.0, 1.05)}
+    corners, turn, radius = regular[shape]
     return np.array([(radius * math.cos(a), radius * math.sin(a))
                      for a in (turn + math.tau * k / corners for k in range(corners))])  # fmt: skip
 
 
 def _glyph(glyph: str) -> list[Array]:
     """The polygons of a glyph, inside about [-0.6, 0.6]."""
-    left = np.array([(-0.6, 0), (-0.05, -0.5), (-0.05, -0.17), (0.58, -0.17), (0.58, 0.17), (-0.05, 0.17), (-0.05, 0.5)])
+    upper = [(-0.6, 0), (-0.05, -0.5), (-0.05, -0.17), (0.58, -0.17)]
+    left = np.array([*upper, (0.58, 0.17), (-0.05, 0.17), (-0.05, 0.5)])
     return {
         "left": [left],
         "right": [left * (-1, 1)],
         "up": [left[:, ::-1]],
         "bar": [_rectangle(0.58, 0.16)],
         "cross": [_rotate(_rectangle(0.62, 0.13), math.pi / 4), _rotate(_rectangle(0.62, 0.13), -math.pi / 4)],
-        "warning": [_rectangle(0.15, 0.4) + (0, -0.26), _rectangle(0.15, 0.13) + (0, 0.43)],
-        "four": [_stroke((0.15, -0.5), (0.15, 0.55)), _stroke((-0.4, 0.2), (0.45, 0.2)), _stroke((0.12, -0.48), (-0.36, 0.2))],
+        "warning": [np.add(_rectangle(0.15, 0.4), (0, -0.26)), np.add(_rectangle(0.15, 0.13), (0, 0.43))],
+        "four": [_stroke((0.15, -0.5), (0.15, 0.55)), _stroke((-0.4, 0.2), (0.45, 0.2)),
+                 _stroke((0.12, -0.48), (-0.36, 0.2))],
         "seven": [_stroke((-0.38, -0.44), (0.42, -0.44)), _stroke((0.36, -0.46), (-0.12, 0.56))],
-    }[glyph]
+    }[glyph]  # fmt: skip
 
 
 def _rectangle(half_width: float, half_height: float) -> Array:

@@ -209,5 +209,6 @@ def test_the_committed_models_are_small_and_are_those_of_the_readme(name: str) -
     data = (SAMPLES / name).read_bytes()
 
     assert len(data) <= 2_000_000
-    recorded = re.search(rf"`{re.escape(name)}` .*?`([0-9a-f]{{64}})`", (SAMPLES / "README.md").read_text(encoding="utf-8"))
+    readme = (SAMPLES / "README.md").read_text(encoding="utf-8")
+    recorded = re.search(rf"`{re.escape(name)}` .*?`([0-9a-f]{{64}})`", readme)
     assert recorded is not None and recorded[1] == hashlib.sha256(data).hexdigest()
