@@ -1,0 +1,60 @@
+"""Patch triggers: a few pixels replaced by a pattern (BadNets, TrojanNN and their like)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patch:
+    """x' = (1 - m) x + m p; the cost is the mask's L1 norm as a share of the image.
+
+    Source: Wang et al., Neural Cleanse, IEEE S&P 2019; the total-variation term favours
+    connected masks.
+    """
+
+    learning_rate: float = 0.3
+    initial_multiplier: float = 1.0
+    initial_mask: float = -2.0
+    total_variation: float = 0.1
+    name: str = "patch"
+
+    def start(self, arms: int, shape: tuple[int, int, int], generator: torch.Generator) -> dict[str, Tensor]:
+        import torch
+
+        channels, height, width = shape
+        mask = self.initial_mask + 0.5 * torch.randn(arms, height, width, generator=generator)
+        return {"mask": mask, "pattern": torch.randn(arms, channels, height, width, generator=generator)}
+
+    def start_from(self, perturbation_CHW: Tensor) -> dict[str, Tensor]:
+        import torch
+
+        energy = perturbation_CHW.abs().mean(0)
+        raised = self.initial_mask + 2 * (energy / energy.max().clamp_min(1e-8) - 0.5)
+        pattern = (0.5 + perturbation_CHW / (2 * perturbation_CHW.abs().max().clamp_min(1e-8))).clamp(0.02, 0.98)
+        return {"mask": raised, "pattern": torch.logit(pattern)}
+
+    def constrain(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"mask": raw["mask"].sigmoid(), "pattern": raw["pattern"].sigmoid()}
+
+    def cost(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        return parameters["mask"].mean((1, 2))
+
+    def penalty(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        mask = parameters["mask"]
+        rough = (mask[:, 1:] - mask[:, :-1]).abs().mean((1, 2)) + (mask[:, :, 1:] - mask[:, :, :-1]).abs().mean((1, 2))
+        return 10 * (mask.mean((1, 2)) + self.total_variation * rough)
+
+    def scale(self, parameters: Mapping[str, Tensor], strength: Tensor) -> dict[str, Tensor]:
+        return {"mask": (parameters["mask"] * strength[:, None, None]).clamp(0, 1), "pattern": parameters["pattern"]}
+
+    def stamp(self, parameters: Mapping[str, Tensor], images_MBCHW: Tensor) -> Tensor:
+        from auditor.triggers import stamp_patch
+
+        return stamp_patch(parameters, images_MBCHW)

@@ -1,0 +1,176 @@
+"""Trigger synthesis: every class, every family, in one batched descent with successive halving.
+
+For each family, several restarts toward each class descend together; after a first rung the
+best restart of each class goes on, all classes for equally many steps, so that their costs can
+be compared. Costs are then read at equal success. The cheapest classes are refined further for
+a good trigger, which never changes the costs compared.
+
+Legend: M arms, K classes searched, N images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from auditor.adversarial import Descent, Family, flip_share, tighten
+from auditor.events import Control, Event, SearchStep
+from auditor.search.additive import Additive
+from auditor.search.patch import Patch
+from auditor.search.shared import SharedSearch
+from auditor.suspect import Suspect
+from auditor.triggers import Trigger
+
+FAMILIES: dict[str, Family] = {"patch": Patch(), "additive": Additive()}
+REPORT_EVERY = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How far a search goes: `restarts` a class for `first_steps`, the best one up to `steps`,
+    then `refine_steps` more for the `refined` cheapest classes; `batch_size` images a step."""
+
+    restarts: int
+    first_steps: int
+    steps: int
+    refine_steps: int
+    refined: int = 2
+    batch_size: int = 16
+
+
+PROFILES: dict[str, Budget] = {
+    "quick": Budget(restarts=1, first_steps=0, steps=50, refine_steps=30, batch_size=12),
+    "standard": Budget(restarts=2, first_steps=25, steps=80, refine_steps=60),
+    "deep": Budget(restarts=4, first_steps=60, steps=250, refine_steps=150),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate:
+    """The cheapest trigger found toward one class. `cost` is None when it flips too few images;
+    `trigger` may be refined beyond `cost`, which is read at equal steps for all classes."""
+
+    trigger: Trigger
+    cost: float | None
+    flip_share: float
+
+    @property
+    def target_class(self) -> int:
+        return self.trigger.target_class
+
+    @property
+    def family(self) -> str:
+        return self.trigger.family
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SearchResult:
+    candidates: list[Candidate]
+    shared: SharedSearch | None = None
+    complete: bool = True
+    skipped: list[str] = field(default_factory=list)
+
+
+def synthesize(
+    suspect: Suspect, images: Tensor, labels: Tensor, *, classes: Sequence[int], budget: Budget, seed: int,
+    control: Control, shared: SharedSearch | None = None, families: dict[str, Family] | None = None,
+) -> Generator[Event, None, SearchResult]:  # fmt: skip
+    """Search every family toward every class on `images` (N, C, H, W) in [0, 1].
+
+    Stops at the control's wish with what it has; families not begun are named in `skipped`.
+    """
+    candidates: list[Candidate] = []
+    skipped: list[str] = []
+    families = FAMILIES if families is None else families
+    for index, (name, family) in enumerate(families.items()):
+        if control.stop_requested:
+            skipped.append(name)
+            continue
+        generator = torch.Generator().manual_seed(seed * 1000 + index)
+        found = yield from _search_family(
+            suspect, family, images, labels, classes, budget, generator, control, shared
+        )  # fmt: skip
+        candidates += found
+    return SearchResult(candidates=candidates, shared=shared, complete=not skipped, skipped=skipped)
+
+
+def _search_family(
+    suspect: Suspect, family: Family, images: Tensor, labels: Tensor, classes: Sequence[int], budget: Budget,
+    generator: torch.Generator, control: Control, shared: SharedSearch | None,
+) -> Generator[Event, None, list[Candidate]]:  # fmt: skip
+    targets = torch.tensor(list(classes)).repeat(budget.restarts)
+    raw = family.start(len(targets), suspect.input_shape, generator)
+    if shared is not None:
+        raw = start_from_shared(family, raw, shared, targets, len(classes))
+    descent = Descent(suspect, family, images, labels, targets, raw, generator, budget.batch_size)
+    total = budget.steps + budget.refine_steps
+    if budget.restarts > 1:
+        yield from _descend(descent, 0, budget.first_steps, total, control)
+        descent.keep(best_restarts(descent, len(classes)))
+    yield from _descend(descent, descent.steps_taken, budget.steps, total, control)
+    flat = torch.tensor(list(classes))
+    parameters, share = tighten(suspect, family, descent.best, flat, images, labels)
+    cost = torch.where(share >= 0.9, family.cost(parameters).cpu(), torch.inf)
+    cheapest = cost.argsort()[: budget.refined]
+    best = {k: v.clone() for k, v in parameters.items()}
+    if budget.refine_steps and not control.stop_requested:
+        descent.keep(cheapest)
+        yield from _descend(descent, budget.steps, total, total, control)
+        refined, _ = tighten(suspect, family, descent.best, flat[cheapest], images, labels)
+        for name in best:
+            best[name][cheapest] = refined[name]
+    shares = flip_share(suspect, family, best, flat, images, labels)
+    return [_candidate(family, best, i, int(c), float(cost[i]), float(shares[i])) for i, c in enumerate(classes)]
+
+
+def start_from_shared(
+    family: Family, raw: dict[str, Tensor], shared: SharedSearch, targets: Tensor, classes: int
+) -> dict[str, Tensor]:
+    """Let the first restart of each class begin at the shared perturbation toward it."""
+    begin = {k: v.clone() for k, v in raw.items()}
+    for arm in range(classes):
+        mean = shared.perturbation[int(targets[arm])]
+        if not mean.any():
+            continue
+        for name, value in family.start_from(mean).items():
+            begin[name][arm] = value
+    return begin
+
+
+def best_restarts(descent: Descent, classes: int) -> Tensor:
+    """Indices (K,) of each class's most promising arm: cheapest if any flips enough, else nearest."""
+    rank = torch.where(torch.isinf(descent.best_cost), 1e6 - descent.flipped, descent.best_cost).cpu()
+    best: Tensor = rank.view(-1, classes).argmin(0) * classes + torch.arange(classes)
+    return best
+
+
+def _descend(descent: Descent, start: int, stop: int, total: int, control: Control) -> Generator[Event, None, None]:
+    for step in range(start, stop):
+        if control.stop_requested:
+            return
+        progress = descent.step()
+        if (step + 1) % REPORT_EVERY == 0 or step + 1 == stop:
+            yield _report(descent, progress.loss, step + 1, total)
+
+
+def _report(descent: Descent, loss: Tensor, step: int, total: int) -> SearchStep:
+    cost = descent.best_cost.cpu()
+    arm = int(cost.argmin())
+    one = {k: v[arm : arm + 1] for k, v in descent.best.items()}
+    grey = torch.full((1, 1, *descent.suspect.input_shape), 0.5, device=descent.suspect.device)
+    picture = descent.family.stamp(one, grey)[0, 0].clamp(0, 1).permute(1, 2, 0).cpu().numpy().astype(np.float32)
+    return SearchStep(
+        family=descent.family.name, step=step, steps=total, classes=descent.targets.tolist(), loss=loss.tolist(),
+        attack_success_rate=descent.flipped.tolist(), cost=[None if c == torch.inf else c for c in cost.tolist()],
+        picture=picture, picture_class=int(descent.targets[arm]),
+    )  # fmt: skip
+
+
+def _candidate(family: Family, best: dict[str, Tensor], index: int, target: int, cost: float, share: float) -> Candidate:
+    arrays = {k: v[index].detach().float().cpu().numpy() for k, v in best.items()}
+    trigger = Trigger(family=family.name, target_class=target, parameters=arrays)
+    return Candidate(trigger=trigger, cost=None if cost == float("inf") else cost, flip_share=share)
