@@ -36,7 +36,7 @@ def target_layer(suspect: Suspect, name: str | None = None) -> Layer | None:
     Without `name`: of all modules but the root, in the order in which they finish, the last that
     puts out one map of several channels and at least 4 by 4 positions. Pooling, dropout, identity
     and flatten modules do not count, nor containers that merely hand on a pooled map. None when
-    there is no such map, or when it is but the way into a network of tokens (ViT, Swin).
+    there is no such map, or when it is but the way into a network of tokens (ViT).
     Raises UsageError when `name` is no layer, or one without a map.
     """
     trace = _trace(suspect)
