@@ -57,12 +57,13 @@ def names() -> list[str]:
 
 
 def same_function(first: str, second: str, size: int) -> bool:
-    """Whether both networks give the same logits for the same random weights and images."""
+    """Whether both networks give the same logits for the same random weights and images, in double precision."""
     fixed = size if _takes_size(first) and _takes_size(second) else None
     a = libraries.make(first, 5, image_size=fixed).eval()
     b = libraries.make(second, 5, image_size=fixed).eval()
     if compare(shapes_of(a), shapes_of(b)).total:
         return False
+    a, b = a.double(), b.double()
     _randomize(a)
     b.load_state_dict(a.state_dict(), strict=False)
     x, y = _logits(a, size), _logits(b, size)
@@ -74,7 +75,7 @@ def same_function(first: str, second: str, size: int) -> bool:
 def _logits(module: nn.Module, size: int) -> Tensor | None:
     """Logits of two fixed images at 128 pixels or, where that does not fit, at `size`; None where neither does."""
     for side in (128, size):
-        images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+        images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1)).double()
         try:
             with torch.no_grad():
                 return torch.as_tensor(module(images))

@@ -14,7 +14,7 @@ from torch import nn
 
 Shapes = Mapping[str, tuple[int, ...]]
 # No real network has more; a hostile key list must not make us build thousands of layers.
-MAX_BLOCKS, MAX_STAGES = 512, 8
+MAX_BLOCKS, MAX_STAGES = 256, 8
 
 
 class NoFit(Exception):
