@@ -1,0 +1,148 @@
+"""The contract every trigger family keeps, and what patch and additive triggers cost by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from auditor.adversarial import Family
+from auditor.search.additive import Additive
+from auditor.search.patch import Patch
+from auditor.search.synthesis import FAMILIES
+from auditor.triggers import PARAMETERS, Trigger
+
+SHAPE = (3, 8, 10)
+SIDES = dict(zip("CHW", SHAPE, strict=True))
+each_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+
+
+def started(family: Family, arms: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
+    return family.start(arms, SHAPE, torch.Generator().manual_seed(seed))
+
+
+@each_family
+def test_starts_from_the_generator_alone(family: Family) -> None:
+    first, again, other = started(family), started(family), started(family, seed=1)
+    for name, value in first.items():
+        assert torch.equal(value, again[name]) and not torch.equal(value, other[name])
+        assert not torch.equal(value[0], value[1])
+
+
+@each_family
+def test_constrained_parameters_are_what_a_trigger_holds(family: Family) -> None:
+    raw = {name: 50 * value for name, value in started(family).items()}
+    parameters = family.constrain(raw)
+    assert set(parameters) == set(PARAMETERS[family.name])
+    for name, spec in PARAMETERS[family.name].items():
+        value = parameters[name]
+        assert value.shape == (3, *(SIDES[axis] for axis in spec.axes))
+        assert value.min() >= spec.low and value.max() <= spec.high
+
+
+@each_family
+def test_stamps_as_the_trigger_it_becomes(family: Family) -> None:
+    parameters = family.constrain(started(family))
+    images = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(1))
+    stamped = family.stamp(parameters, images[None].expand(3, *images.shape))
+    for arm in range(3):
+        arrays = {name: value[arm].numpy() for name, value in parameters.items()}
+        trigger = Trigger(family=family.name, target_class=0, parameters=arrays)
+        assert torch.equal(trigger.stamp(images), stamped[arm])
+    assert stamped.min() >= 0 and stamped.max() <= 1
+
+
+@each_family
+def test_cost_and_penalty_are_finite_and_can_be_descended(family: Family) -> None:
+    raw = {name: value.requires_grad_(True) for name, value in started(family).items()}
+    parameters = family.constrain(raw)
+    cost, penalty = family.cost(parameters), family.penalty(parameters)
+    assert cost.shape == penalty.shape == (3,) and torch.isfinite(cost).all() and (cost > 0).all()
+    gradients = torch.autograd.grad(penalty.sum(), list(raw.values()), allow_unused=True)
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+
+
+@each_family
+def test_penalty_of_no_trigger_has_a_finite_gradient(family: Family) -> None:
+    raw = {name: torch.zeros_like(value).requires_grad_(True) for name, value in started(family).items()}
+    gradients = torch.autograd.grad(family.penalty(family.constrain(raw)).sum(), list(raw.values()), allow_unused=True)
+    assert all(gradient is None or torch.isfinite(gradient).all() for gradient in gradients)
+
+
+@each_family
+def test_strength_scales_each_arm_by_its_own_number(family: Family) -> None:
+    parameters = family.constrain(started(family))
+    scaled = family.scale(parameters, torch.tensor([1.0, 0.5, 0.0]))
+    images = torch.rand(1, 2, *SHAPE).expand(3, -1, -1, -1, -1)
+    for name, value in parameters.items():
+        assert torch.equal(scaled[name][0], value[0])
+    cost = family.cost(parameters)
+    torch.testing.assert_close(family.cost(scaled), cost * torch.tensor([1.0, 0.5, 0.0]))
+    assert torch.equal(family.stamp(scaled, images)[2], images[2])
+
+
+@each_family
+def test_strength_beyond_the_range_is_clipped(family: Family) -> None:
+    scaled = family.scale(family.constrain(started(family)), torch.full((3,), 1e3))
+    for name, spec in PARAMETERS[family.name].items():
+        assert scaled[name].min() >= spec.low and scaled[name].max() <= spec.high
+
+
+@each_family
+@pytest.mark.parametrize("size", [0.0, 1e-6, 0.2, 1.0])
+def test_starts_from_a_perturbation_as_one_arm(family: Family, size: float) -> None:
+    perturbation = size * (2 * torch.rand(SHAPE, generator=torch.Generator().manual_seed(2)) - 1)
+    begun = family.start_from(perturbation)
+    for name, value in started(family).items():
+        assert begun[name].shape == value[0].shape and torch.isfinite(begun[name]).all()
+
+
+def test_patch_by_hand() -> None:
+    mask = torch.zeros(1, 4, 4)
+    mask[0, 0, 0] = 1
+    mask[0, 1, 0] = 0.5
+    parameters = {"mask": mask, "pattern": torch.zeros(1, 3, 4, 4)}
+    assert Patch().cost(parameters).item() == pytest.approx(1.5 / 16)
+    # Down the columns the mask changes by 0.5 twice, along the rows by 1 and 0.5; 12 pairs each.
+    rough = 1 / 12 + 1.5 / 12
+    assert Patch(total_variation=0.1).penalty(parameters).item() == pytest.approx(10 * (1.5 / 16 + 0.1 * rough))
+    assert Patch().scale(parameters, torch.tensor([1.5]))["mask"][0, :2, 0].tolist() == [1, 0.75]
+
+
+def test_additive_by_hand() -> None:
+    delta = torch.zeros(1, 1, 2, 2)
+    delta[0, 0, 0] = torch.tensor([0.3, -0.4])
+    assert Additive().cost({"delta": delta}).item() == pytest.approx(0.25)
+    assert Additive().penalty({"delta": delta}).item() == pytest.approx(2.5, rel=1e-5)
+    assert Additive().constrain({"delta": 10 * delta})["delta"].abs().max() == 1
+
+
+def test_patch_starts_where_the_perturbation_is() -> None:
+    perturbation = torch.zeros(SHAPE)
+    perturbation[0, 6:, 8:], perturbation[1, 6:, 8:] = 0.2, -0.2
+    parameters = Patch().constrain({k: v[None] for k, v in Patch().start_from(perturbation).items()})
+    inside = parameters["mask"][0, 6:, 8:]
+    assert inside.min() > 1.9 * parameters["mask"][0, :6].max()
+    assert parameters["pattern"][0, 0, 7, 9] > 0.9 and parameters["pattern"][0, 1, 7, 9] < 0.1
+    assert parameters["pattern"][0, 2, 7, 9] == pytest.approx(0.5)
+
+
+def test_additive_starts_along_the_perturbation() -> None:
+    perturbation = torch.rand(SHAPE) - 0.5
+    begun = Additive().start_from(perturbation)["delta"]
+    cosine = (begun * perturbation).sum() / (begun.norm() * perturbation.norm())
+    assert cosine.item() == pytest.approx(1, abs=1e-6) and begun.norm() > 0
+
+
+def test_families_load_no_torch_until_they_are_used() -> None:
+    code = "import auditor.search.patch, auditor.search.additive, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_family_is_named_by_its_key_and_shown_by_its_fields() -> None:
+    for name, family in FAMILIES.items():
+        assert family.name == name and repr(family).startswith(type(family).__name__)
+        assert np.isfinite([family.learning_rate, family.initial_multiplier]).all()

@@ -1,0 +1,268 @@
+"""Trigger synthesis on a network whose backdoor is set by hand, and on its honest twin."""
+
+from __future__ import annotations
+
+import functools
+import types
+
+import numpy as np
+import pytest
+import torch
+from planted import CLASSES, SIDE, TARGET, corner_mask, planted, planted_images
+from torch import Tensor
+
+from auditor.events import Control, SearchStep, drain
+from auditor.search.patch import Patch
+from auditor.search.shared import SharedSearch
+from auditor.search.synthesis import (
+    FAMILIES,
+    PROFILES,
+    Budget,
+    Candidate,
+    SearchResult,
+    best_restarts,
+    start_from_shared,
+    synthesize,
+)
+from auditor.suspect import Suspect
+
+BUDGET = Budget(restarts=2, first_steps=15, steps=60, refine_steps=20)
+SHORT = Budget(restarts=1, first_steps=0, steps=10, refine_steps=5)
+PATCH_ONLY = {"patch": Patch()}
+
+
+@functools.cache
+def searched(strength: float, seed: int = 0) -> SearchResult:
+    images, labels = planted_images()
+    return drain(
+        synthesize(
+            planted(strength), images, labels, classes=range(CLASSES), budget=BUDGET, seed=seed, control=Control()
+        )
+    )
+
+
+def costs(result: SearchResult, family: str) -> list[float]:
+    """Cost by class; every class must have been flipped."""
+    found = {c.target_class: c.cost for c in result.candidates if c.family == family}
+    assert sorted(found) == list(range(CLASSES)) and None not in found.values()
+    return [found[label] or 0.0 for label in range(CLASSES)]
+
+
+def candidate(result: SearchResult, family: str, target: int) -> Candidate:
+    return next(c for c in result.candidates if (c.family, c.target_class) == (family, target))
+
+
+def short_run(suspect: Suspect, seed: int = 0, **options: object) -> SearchResult:
+    images, labels = planted_images()
+    arguments = {"classes": range(CLASSES), "budget": SHORT, "seed": seed, "control": Control(), **options}
+    return drain(synthesize(suspect, images, labels, **arguments))  # type: ignore[arg-type]
+
+
+# The planted backdoor and its honest twin ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(("family", "gap"), [("patch", 4), ("additive", 2)])
+def test_the_target_is_far_cheaper_than_every_other_class(family: str, gap: float) -> None:
+    found = costs(searched(4.0), family)
+    others = [cost for label, cost in enumerate(found) if label != TARGET]
+    assert gap * found[TARGET] < min(others)
+
+
+@pytest.mark.parametrize("family", ["patch", "additive"])
+def test_the_honest_twin_has_no_such_class(family: str) -> None:
+    found = costs(searched(0.0), family)
+    assert 1.6 * min(found) > float(np.median(found))
+
+
+def test_the_patch_is_recovered_where_it_is() -> None:
+    found = candidate(searched(4.0), "patch", TARGET)
+    mask, truth = found.trigger.parameters["mask"], corner_mask()
+    assert mask[truth].sum() / mask.sum() > 0.9
+    support = found.trigger.support(planted_images()[0])
+    assert (support & truth).sum() / (support | truth).sum() >= 0.5
+    red = found.trigger.parameters["pattern"][:, support & truth].mean(1)
+    assert red[0] > 0.8 and red[1:].max() < 0.2
+
+
+def test_the_recovered_triggers_fool_unseen_images_and_not_the_twin() -> None:
+    images, labels = planted_images(60, seed=9)
+    images = images[labels != TARGET]
+    for family in FAMILIES:
+        found = candidate(searched(4.0), family, TARGET)
+        stamped = found.trigger.stamp(images)
+        assert (planted().predict(stamped) == TARGET).mean() > 0.9 and found.flip_share > 0.9
+        assert (planted(0.0).predict(stamped) == TARGET).mean() < 0.2
+
+
+def test_another_seed_finds_the_same_backdoor_by_another_path() -> None:
+    first, other = searched(4.0), searched(4.0, seed=1)
+    assert costs(first, "patch") != costs(other, "patch")
+    assert int(np.argmin(costs(other, "patch"))) == TARGET
+
+
+# The contract of a search -------------------------------------------------------------------------
+
+
+def test_same_seed_same_result_to_the_bit() -> None:
+    first, again = short_run(planted(), 3), short_run(planted(), 3)
+    for one, two in zip(first.candidates, again.candidates, strict=True):
+        assert (one.cost, one.flip_share, one.target_class) == (two.cost, two.flip_share, two.target_class)
+        for name, value in one.trigger.parameters.items():
+            np.testing.assert_array_equal(value, two.trigger.parameters[name])
+
+
+def test_suspect_is_left_bit_identical_and_without_hooks() -> None:
+    suspect = planted()
+    before = suspect.state()
+    short_run(suspect)
+    assert all(torch.equal(before[name], value) for name, value in suspect.module.state_dict().items())
+    assert not any(module._forward_hooks or module.training for module in suspect.module.modules())
+    assert not any(value.requires_grad for value in suspect.module.parameters())
+
+
+def test_grad_mode_does_not_leak_through_the_events() -> None:
+    images, labels = planted_images()
+    events = synthesize(
+        planted(), images, labels, classes=range(CLASSES), budget=SHORT, seed=0, control=Control()
+    )  # fmt: skip
+    for _ in events:
+        assert torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+
+
+def test_only_the_classes_asked_for_are_searched() -> None:
+    found = short_run(planted(), classes=[5, TARGET], families=PATCH_ONLY)
+    assert [c.target_class for c in found.candidates] == [5, TARGET]
+    assert [c.trigger.family for c in found.candidates] == ["patch", "patch"]
+
+
+def test_events_say_how_every_class_stands() -> None:
+    images, labels = planted_images()
+    events = list(
+        synthesize(
+            planted(), images, labels, classes=range(CLASSES), budget=SHORT, seed=0, control=Control(),
+            families=PATCH_ONLY,
+        )
+    )  # fmt: skip
+    assert all(isinstance(event, SearchStep) for event in events)
+    steps = [event.step for event in events if isinstance(event, SearchStep)]
+    assert steps == [5, 10, 15] and events[-1].steps == 15  # type: ignore[attr-defined]
+    for event in events[:2]:
+        assert isinstance(event, SearchStep) and event.classes == list(range(CLASSES))
+        assert len(event.loss) == len(event.cost) == len(event.attack_success_rate) == CLASSES
+        assert isinstance(event.picture, np.ndarray) and event.picture.shape == (SIDE, SIDE, 3)
+        assert event.picture.dtype == np.float32 and 0 <= event.picture.min() <= event.picture.max() <= 1
+    assert len(events[2].classes) == SHORT.refined  # type: ignore[attr-defined]
+
+
+def test_stop_ends_the_descent_at_once_and_keeps_what_there_is() -> None:
+    images, labels = planted_images()
+    suspect, control = planted(), Control()
+    events = synthesize(
+        suspect, images, labels, classes=range(CLASSES), budget=BUDGET, seed=0, control=control
+    )  # fmt: skip
+    next(events)
+    control.stop()
+    backward = suspect.meter.backward_images
+    result = drain(events)
+    assert suspect.meter.backward_images == backward
+    assert [c.target_class for c in result.candidates] == list(range(CLASSES)) and result.skipped == ["additive"]
+    assert not result.complete
+
+
+@pytest.mark.xfail(strict=True, reason="`complete` only knows families that were skipped whole")
+def test_a_search_stopped_within_its_last_family_is_not_complete() -> None:
+    images, labels = planted_images()
+    control = Control()
+    events = synthesize(
+        planted(), images, labels, classes=range(CLASSES), budget=BUDGET, seed=0, control=control,
+        families=PATCH_ONLY,
+    )  # fmt: skip
+    next(events)
+    control.stop()
+    assert not drain(events).complete
+
+
+def test_nothing_is_searched_after_the_deadline() -> None:
+    suspect = planted()
+    found = short_run(suspect, control=Control(time_budget_s=0))
+    assert found.candidates == [] and found.skipped == list(FAMILIES) and not found.complete
+    assert suspect.meter.forward_images == 0
+
+
+def test_a_trigger_that_flips_too_few_has_no_cost() -> None:
+    budget = Budget(restarts=1, first_steps=0, steps=1, refine_steps=0)
+    found = short_run(planted(0.0), budget=budget, families={"additive": FAMILIES["additive"]})
+    assert all(c.cost is None and c.flip_share < 0.9 for c in found.candidates)
+
+
+def test_refining_does_not_change_the_costs_compared() -> None:
+    plain = Budget(restarts=1, first_steps=0, steps=40, refine_steps=0)
+    refined = Budget(restarts=1, first_steps=0, steps=40, refine_steps=20)
+    first, second = (short_run(planted(), budget=b, families=PATCH_ONLY) for b in (plain, refined))
+    assert costs(first, "patch") == costs(second, "patch")
+
+
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="an arm without eligible images cannot draw any")
+def test_images_of_one_class_leave_that_class_without_a_cost() -> None:
+    images, labels = planted_images()
+    one = labels == TARGET
+    found = drain(
+        synthesize(
+            planted(), images[one], labels[one], classes=range(CLASSES), budget=SHORT, seed=0, control=Control()
+        )
+    )
+    assert candidate(found, "patch", TARGET).cost is None
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profiles_halve_only_after_a_first_rung(name: str) -> None:
+    budget = PROFILES[name]
+    assert 0 <= budget.first_steps < budget.steps and (budget.restarts > 1) == (budget.first_steps > 0)
+
+
+# best_restarts and start_from_shared --------------------------------------------------------------
+
+
+def state(best_cost: list[float], flipped: list[float]) -> types.SimpleNamespace:
+    return types.SimpleNamespace(best_cost=torch.tensor(best_cost), flipped=torch.tensor(flipped))
+
+
+def test_the_cheapest_restart_of_each_class_goes_on() -> None:
+    # Given three restarts of two classes, restart by restart.
+    inf = float("inf")
+    arms = state([0.3, inf, 0.1, 0.5, 0.2, 0.4], [1.0, 0.9, 1.0, 1.0, 1.0, 1.0])
+    assert best_restarts(arms, 2).tolist() == [2, 5]  # type: ignore[arg-type]
+
+
+@pytest.mark.xfail(strict=True, reason="float32 rounds 1e6 - flipped to steps of 1/16")
+def test_without_any_success_the_nearest_restart_goes_on() -> None:
+    arms = state([float("inf")] * 4, [0.10, 0.20, 0.13, 0.24])
+    assert best_restarts(arms, 2).tolist() == [2, 3]  # type: ignore[arg-type]
+
+
+def test_shared_perturbations_start_the_first_restart_of_their_class() -> None:
+    family = Patch()
+    targets = torch.tensor([3, TARGET, 3, TARGET])
+    raw = family.start(4, (3, SIDE, SIDE), torch.Generator().manual_seed(0))
+    perturbation = torch.zeros(CLASSES, 3, SIDE, SIDE)
+    perturbation[TARGET, :, 14:, 14:] = 0.2
+    shared = SharedSearch(histogram=np.zeros(CLASSES, int), perturbation=perturbation, images=8)
+    begun = start_from_shared(family, raw, shared, targets, classes=2)
+    for name, value in family.start_from(perturbation[TARGET]).items():
+        assert torch.equal(begun[name][1], value)
+        assert torch.equal(begun[name][[0, 2, 3]], raw[name][[0, 2, 3]])
+        assert not torch.equal(raw[name][1], value)
+
+
+def test_a_search_takes_up_what_was_shared() -> None:
+    perturbation = torch.zeros(CLASSES, 3, SIDE, SIDE)
+    perturbation[TARGET, 0, 14:, 14:] = 0.2
+    shared = SharedSearch(histogram=np.eye(CLASSES, dtype=int)[TARGET], perturbation=perturbation, images=8)
+
+    def cost(**options: object) -> float:
+        found: Tensor | float | None = candidate(
+            short_run(planted(), families=PATCH_ONLY, **options), "patch", TARGET
+        ).cost
+        return float("inf") if found is None else float(found)
+
+    assert cost(shared=shared) < cost()
