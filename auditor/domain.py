@@ -121,13 +121,15 @@ class Finding:
 class FileSafety:
     """What opening the file involved. `status`: safe, findings or dangerous.
 
-    `stubbed` lists the names the pickle asked for that were replaced by inert stubs.
+    `stubbed` lists the names the pickle asked for that were replaced by inert stubs. `details`
+    is what `inspect` lists (imports, archive members, tensors); empty in an audit.
     """
 
     status: Literal["safe", "findings", "dangerous"]
     findings: list[Finding] = field(default_factory=list)
     stubbed: list[str] = field(default_factory=list)
     tensors: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
