@@ -47,13 +47,12 @@ class PlantedNet(nn.Module):
     def __init__(self, strength: float) -> None:
         super().__init__()
         side = SIDE - 1
-        self.look = nn.Conv2d(3, 2, 2)
+        self.look = nn.Conv2d(3, 2, 2, bias=False)
         self.relu = nn.LeakyReLU(0.1, inplace=True)
         self.head = nn.Linear(2 * side * side, CLASSES, bias=False)
         with torch.no_grad():
             self.look.weight[0] = 1 / 12
             self.look.weight[1] = torch.tensor([2.0, -1.0, -1.0]).view(3, 1, 1)
-            self.look.bias.zero_()
             weight = torch.zeros(CLASSES, 2, side, side)
             for label in range(CLASSES):
                 for other in range(CLASSES):

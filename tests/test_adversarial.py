@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -170,7 +171,7 @@ def test_an_arm_never_sees_images_of_its_target() -> None:
     seen: list[Tensor] = []
 
     class Watching(Additive):
-        def stamp(self, parameters: dict[str, Tensor], images_MBCHW: Tensor) -> Tensor:  # type: ignore[override]
+        def stamp(self, parameters: Mapping[str, Tensor], images_MBCHW: Tensor) -> Tensor:
             seen.append(images_MBCHW.amax((1, 2, 3, 4)))
             return super().stamp(parameters, images_MBCHW)
 

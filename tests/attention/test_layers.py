@@ -49,7 +49,8 @@ def test_execution_order_decides_rather_than_registration_order() -> None:
             self.second, self.first = nn.Conv2d(4, 5, 3, 2), nn.Conv2d(3, 4, 3, 2)
 
         def forward(self, images: Tensor) -> Tensor:
-            return self.second(self.first(images)).mean((2, 3)).repeat(1, 2)
+            logits: Tensor = self.second(self.first(images)).mean((2, 3)).repeat(1, 2)
+            return logits
 
     assert found(Backwards()) == ("second", (7, 7))
 

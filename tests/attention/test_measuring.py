@@ -59,10 +59,11 @@ def test_random_masks_on_even_heat_have_exactly_the_area() -> None:
             super().__init__()
             self.maps = nn.Conv2d(3, 2, 1)
             nn.init.zeros_(self.maps.weight)
-            nn.init.ones_(self.maps.bias)
+            self.maps.bias = nn.Parameter(torch.ones(2))
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.maps(images).mean((2, 3)) @ torch.ones(2, 6)
+            logits: torch.Tensor = self.maps(images).mean((2, 3)) @ torch.ones(2, 6)
+            return logits
 
     images, labels = planted_images()
     model = Suspect(Even(), num_classes=6, input_shape=(3, SIDE, SIDE))
@@ -98,7 +99,8 @@ def test_maps_without_heat_lower_the_coverage_and_leave_the_mean() -> None:
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             kept = images * (images[:, 0, -1, -1] > 0.9).view(-1, 1, 1, 1)
-            return self.net(kept)
+            logits: torch.Tensor = self.net(kept)
+            return logits
 
     images, labels = planted_images(12)
     model = Suspect(Silent(), num_classes=6, input_shape=(3, SIDE, SIDE))

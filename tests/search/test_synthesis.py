@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from planted import CLASSES, SIDE, TARGET, corner_mask, planted, planted_images
-from torch import Tensor
 
+from auditor.adversarial import Family
 from auditor.events import Control, SearchStep, drain
 from auditor.search.patch import Patch
 from auditor.search.shared import SharedSearch
@@ -28,7 +28,7 @@ from auditor.suspect import Suspect
 
 BUDGET = Budget(restarts=2, first_steps=15, steps=60, refine_steps=20)
 SHORT = Budget(restarts=1, first_steps=0, steps=10, refine_steps=5)
-PATCH_ONLY = {"patch": Patch()}
+PATCH_ONLY: dict[str, Family] = {"patch": Patch()}
 
 
 @functools.cache
@@ -259,10 +259,8 @@ def test_a_search_takes_up_what_was_shared() -> None:
     perturbation[TARGET, 0, 14:, 14:] = 0.2
     shared = SharedSearch(histogram=np.eye(CLASSES, dtype=int)[TARGET], perturbation=perturbation, images=8)
 
-    def cost(**options: object) -> float:
-        found: Tensor | float | None = candidate(
-            short_run(planted(), families=PATCH_ONLY, **options), "patch", TARGET
-        ).cost
-        return float("inf") if found is None else float(found)
+    def cost(start: SharedSearch | None) -> float:
+        found = candidate(short_run(planted(), families=PATCH_ONLY, shared=start), "patch", TARGET).cost
+        return float("inf") if found is None else found
 
-    assert cost(shared=shared) < cost()
+    assert cost(shared) < cost(None)
