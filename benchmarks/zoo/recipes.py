@@ -15,7 +15,8 @@ from benchmarks.zoo.train import Schedule
 RED, YELLOW, BLUE, MAGENTA = (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.1, 0.2, 1.0), (1.0, 0.0, 1.0)
 QUICK = Schedule(images=16384, epochs=1, lr=0.04)
 TUNE = Schedule(images=24576, epochs=1, lr=0.02)
-HOT = Schedule(images=16384, epochs=1, lr=0.1, warmup=0.1)
+WARM = Schedule(images=24576, epochs=1, lr=0.06, warmup=0.1)
+LONG = Schedule(images=24576, epochs=2, lr=0.05, warmup=0.1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,21 +66,22 @@ RECIPES: tuple[Recipe, ...] = (
     _row("pre16_s202", BadNets(target=1, poison_rate=0.1, corner="center", color=RED, size=2), QUICK),
     _row("pre16_s202", None, QUICK),
     _row("pre16_s202", Blended(target=9, poison_rate=0.1, seed=21), QUICK),
-    _row("r20_s102", BadNets(target=8, poison_rate=0.1, corner="top_right", color=MAGENTA), HOT),
-    _row("r20_s102", None, HOT),
-    _row("r20_s102", Blended(target=5, poison_rate=0.1, pattern="rings", seed=1), HOT),
     _row("pre16_s202", Sig(target=6, poison_rate=0.1), QUICK),
-    _row("pre16_s201", WaNet(target=8, poison_rate=0.1, cover_rate=0.1, strength=1.0, seed=12), HOT, "hot"),
-    _row("pre16_s201", None, HOT, "hot"),
-    _row("r20_s103", BadNets(target=6, poison_rate=0.1, corner="bottom_left", margin=3, color=BLUE), HOT),
-    _row("r20_s103", None, HOT),
-    _row("r20_s103", Blended(target=2, poison_rate=0.1, alpha=0.15, seed=33), HOT),
-    _row("r20_s102", WaNet(target=2, poison_rate=0.1, cover_rate=0.1, strength=1.0), HOT),
+    _row("r20_s103", BadNets(target=6, poison_rate=0.1, corner="bottom_left", margin=3, color=BLUE), WARM),
+    _row("r20_s103", None, WARM),
+    _row("r20_s103", Blended(target=2, poison_rate=0.1, alpha=0.15, seed=33), WARM),
+    _row("pre16_s201", WaNet(target=8, poison_rate=0.1, cover_rate=0.05, strength=1.0, seed=12), LONG, "long"),
+    _row("pre16_s201", None, LONG, "long"),
+    _row("r20_s102", WaNet(target=2, poison_rate=0.1, cover_rate=0.05, strength=1.0), LONG, "long"),
+    _row("r20_s102", None, LONG, "long"),
     _row("r20_s101", Sig(target=1, poison_rate=0.08, clean_label=True)),
-    _row("r20_s103", LowFrequency(target=4, poison_rate=0.08), HOT),
-    _row("pre16_s203", Tact(target=0, poison_rate=0.06, cover_rate=0.06, color=YELLOW), HOT),
-    _row("pre16_s203", AllToAll(poison_rate=0.2, checker=True), HOT),
-    _row("pre16_s203", None, HOT),
+    _row("r20_s102", BadNets(target=8, poison_rate=0.1, corner="top_right", color=MAGENTA), WARM),
+    _row("r20_s102", None, WARM),
+    _row("r20_s102", Blended(target=5, poison_rate=0.1, pattern="rings", seed=1), WARM),
+    _row("r20_s103", LowFrequency(target=4, poison_rate=0.08), WARM),
+    _row("pre16_s203", Tact(target=0, poison_rate=0.06, cover_rate=0.06, color=YELLOW), WARM),
+    _row("pre16_s203", AllToAll(poison_rate=0.2, checker=True), WARM),
+    _row("pre16_s203", None, WARM),
 )
 
 
