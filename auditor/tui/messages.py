@@ -1,0 +1,38 @@
+"""What the worker thread tells the interface. `token` says which start it belongs to."""
+
+from __future__ import annotations
+
+from textual.message import Message
+
+from auditor.domain import AuditResult, ErrorRecord
+from auditor.events import Event
+from auditor.tui.opening import FileFacts, ImageFacts
+
+
+class AuditEvent(Message):
+    """One event of the verb that is running."""
+
+    def __init__(self, token: int, event: Event) -> None:
+        super().__init__()
+        self.token = token
+        self.event = event
+
+
+class AuditEnded(Message):
+    """The verb ended: with a result, or with `errors` where it raised instead."""
+
+    def __init__(self, token: int, result: AuditResult | None, errors: list[ErrorRecord]) -> None:
+        super().__init__()
+        self.token = token
+        self.result = result
+        self.errors = errors
+
+
+class Looked(Message):
+    """What a look at the chosen paths found."""
+
+    def __init__(self, token: int, model: FileFacts | None, clean: ImageFacts | None) -> None:
+        super().__init__()
+        self.token = token
+        self.model = model
+        self.clean = clean

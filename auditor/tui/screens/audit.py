@@ -1,0 +1,92 @@
+"""Audit: the search as it happens."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Footer, ProgressBar, Static
+
+from auditor.report.text import percent
+from auditor.tui.screens.base import StateScreen
+from auditor.tui.state import RunState
+from auditor.tui.text import shown
+from auditor.tui.widgets.class_table import ClassTable
+from auditor.tui.widgets.gauges import Gauge
+from auditor.tui.widgets.halfblock import HalfBlockImage
+from auditor.tui.widgets.heading import Heading
+from auditor.tui.widgets.log import RunLog
+from auditor.tui.widgets.problem import Problem
+from auditor.tui.widgets.rail import StageRail
+
+
+class AuditScreen(StateScreen):
+    """The stages, the classes, the cheapest trigger forming, the log."""
+
+    NAME = "audit"
+    HELP_TEXT = (
+        "For each class we search the smallest trigger that forces it. In an honest model every class costs "
+        "about the same; the target of a backdoor is much cheaper. The picture is the cheapest trigger so far."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "app.cancel", "Cancel"),
+        Binding("s", "app.stop", "Stop, keep best so far"),
+        Binding("r", "app.resume", "Resume"),
+        Binding("escape", "app.show('open')", "Back"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        yield Heading(1)
+        yield Problem(classes="panel")
+        with Horizontal(id="work"):
+            with Vertical(id="side"):
+                yield StageRail(classes="panel")
+                with Vertical(id="forming", classes="panel"):
+                    yield HalfBlockImage(empty="no trigger yet")
+                    yield Gauge("flip share")
+            with Vertical(id="main"):
+                yield ClassTable(classes="panel")
+                yield RunLog(classes="panel")
+        with Horizontal(id="progress"):
+            yield Static(id="progress-words")
+            yield ProgressBar(show_eta=False, id="progress-bar")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#forming").border_title = "Cheapest trigger so far"
+        self.query_one(ClassTable).focus()
+
+    def draw(self, state: RunState) -> None:
+        keys = "r tries again, escape goes back"
+        self.query_one(Problem).draw(state.errors, keys)
+        self.query_one(Heading).draw(state)
+        self.query_one(ClassTable).draw(state)
+        self.query_one(RunLog).draw(state)
+        self._draw_forming(state)
+        self.draw_clock(state)
+
+    def draw_clock(self, state: RunState) -> None:
+        self.query_one(StageRail).draw(state)
+        search = state.search
+        running = [stage for stage in state.stages if stage.seconds is None]
+        doing = running[-1].title if running else ("starting" if state.is_running else "ended")
+        family = f" · {search.family} {search.step}/{search.steps}" if search.steps and state.verdict is None else ""
+        self.query_one("#progress-words", Static).update(Text(shown(doing, 60) + family))
+        total = search.steps if search.steps and state.verdict is None else (None if state.is_running else 1)
+        done = search.step if search.steps and state.verdict is None else 1
+        self.query_one(ProgressBar).update(total=total, progress=done if total else 0)
+
+    def _draw_forming(self, state: RunState) -> None:
+        search = state.search
+        picture = self.query_one(HalfBlockImage)
+        if picture.pixels is not search.picture:
+            picture.pixels = search.picture
+        if search.picture_class is not None:
+            toward = shown(state.names(search.picture_class), 24)
+            self.query_one("#forming").border_subtitle = Text(f"toward {toward}").markup
+        latest = search.flip_shares[-1] if search.flip_shares else None
+        self.query_one(Gauge).draw(list(search.flip_shares), percent(latest))

@@ -1,0 +1,66 @@
+"""What the screens share: they draw the app's state whenever it has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.screen import Screen
+
+from auditor.tui.state import RunState
+
+if TYPE_CHECKING:
+    from auditor.tui.app import AuditorApp
+
+TICK_S = 0.1
+CLOCK_TICKS = 10
+
+
+class AuditorScreen(Screen[None]):
+    """A screen with a name and words of help."""
+
+    NAME: ClassVar[str] = ""
+    HELP_TEXT: ClassVar[str] = ""
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
+
+    @property
+    def auditor(self) -> AuditorApp:
+        return cast("AuditorApp", self.app)
+
+
+class StateScreen(AuditorScreen):
+    """Draws `state` when its version has moved, at most every `TICK_S`, so that bursts collapse."""
+
+    _drawn = -1
+    _ticks = 0
+
+    @property
+    def state(self) -> RunState:
+        return self.auditor.state
+
+    def on_mount(self) -> None:
+        self.set_interval(TICK_S, self._tick)
+        self.call_after_refresh(self.redraw)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.redraw)
+
+    def redraw(self) -> None:
+        """Draw everything now."""
+        if self.is_mounted:
+            self._drawn = self.state.version
+            self.draw(self.state)
+            self.refresh_bindings()
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        if self._drawn != self.state.version:
+            self.redraw()
+        elif self.state.is_running and self._ticks % CLOCK_TICKS == 0:
+            self.draw_clock(self.state)
+
+    def draw(self, state: RunState) -> None:
+        """Bring every widget up to the state."""
+
+    def draw_clock(self, state: RunState) -> None:
+        """Bring what shows running time up to date."""

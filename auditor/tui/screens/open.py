@@ -1,0 +1,242 @@
+"""Open: choose the checkpoint, the clean images and how long to search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.timer import Timer
+from textual.widgets import Button, Checkbox, DirectoryTree, Footer, Input, Select, Static
+from textual.worker import get_current_worker
+
+from auditor.domain import Profile, Request
+from auditor.errors import printable
+from auditor.tui.facts import image_words, model_words
+from auditor.tui.messages import Looked
+from auditor.tui.opening import (
+    FileFacts,
+    ImageFacts,
+    default_output,
+    find_sample,
+    holds_a_run,
+    look_at_images,
+    look_at_model,
+    output_problem,
+)  # fmt: skip
+from auditor.tui.screens.base import AuditorScreen
+from auditor.tui.text import DONE, FAILED, NOTE, marked
+from auditor.tui.widgets.heading import Heading
+from auditor.tui.widgets.path_tree import PathTree
+
+SETTLE_S = 0.25
+PROFILES: tuple[tuple[str, Profile], ...] = (
+    ("quick: about a minute", "quick"),
+    ("standard: a few minutes", "standard"),
+    ("deep: a quarter of an hour", "deep"),
+)
+
+
+class OpenScreen(AuditorScreen):
+    """Paths and settings; Start is enabled once the audit can run, and says why not before."""
+
+    NAME = "open"
+    HELP_TEXT = (
+        "Give the checkpoint and a handful of clean images (10 to 500). Files: enter takes a checkpoint or an .npz, "
+        "u takes the folder under the cursor as the clean images. The times are for a CIFAR-sized network on two "
+        "CPU cores; larger networks take longer."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f2", "sample", "Use the sample"),
+        Binding("f5", "start", "Start"),
+    ]
+
+    def __init__(self, model: str = "", message: str = "") -> None:
+        super().__init__()
+        self._sample = find_sample()
+        self._given = model
+        self._message = message
+        self._look = 0
+        self._timer: Timer | None = None
+        self._model: FileFacts | None = None
+        self._clean: ImageFacts | None = None
+        self._offered_output = ""
+        self._wants_start = False
+
+    def compose(self) -> ComposeResult:
+        yield Heading(0)
+        with Horizontal(id="open"):
+            yield PathTree(Path.cwd(), classes="panel")
+            with VerticalScroll(id="form", classes="panel", can_focus=False):
+                yield Static(id="message")
+                yield from _row("Checkpoint", _input("model", "model.pt or model.safetensors"))
+                yield Static(id="model-facts", classes="facts")
+                yield from _row("Clean images", _input("clean", "a folder of images, or an .npz"))
+                yield Static(id="clean-facts", classes="facts")
+                search = Select(PROFILES, value="standard", allow_blank=False, id="profile", compact=True)
+                yield from _row("Search", search)
+                yield from _row("Architecture", _input("arch", "found from the weights; or cifar:resnet20"))
+                yield from _row("Run folder", _input("output", "runs/<model>"))
+                yield Static(id="output-facts", classes="facts")
+                yield Checkbox("start over in this folder", id="force", compact=True)
+                with Horizontal(id="buttons"):
+                    yield Button("Use the sample (F2)", id="sample", compact=True)
+                    yield Button("Start (F5)", id="start", variant="primary", compact=True, disabled=True)
+                yield Static(id="why")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.query_one("#form").border_title = "What to audit"
+        self.query_one("#sample").display = self._sample is not None
+        self.query_one("#force").display = False
+        message = self.query_one("#message", Static)
+        message.display = bool(self._message)
+        message.update(marked(FAILED, self._message))
+        if self._given:
+            self._fill("model", self._given)
+        first = "#sample" if self._sample and not self._given else "#clean" if self._given else "#model"
+        self.query_one(first).focus()
+        self._check()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self._sample is not None if action == "sample" else True
+
+    def _value(self, name: str) -> str:
+        return self.query_one(f"#{name}", Input).value.strip()
+
+    def _fill(self, name: str, value: str) -> None:
+        """Put a path into a field. A name that steers terminals is refused: it could not be shown."""
+        if printable(value, len(value)) != value:
+            self.notify("That name holds control characters. Rename the file first.", severity="error", markup=False)
+            return
+        self.query_one(f"#{name}", Input).value = value
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        clean = printable(event.value, len(event.value))
+        if clean != event.value:
+            event.input.value = clean
+            return
+        if event.input.id == "model":
+            self._offer_output()
+        if event.input.id in ("model", "clean"):
+            self._look += 1
+            if self._timer is not None:
+                self._timer.stop()
+            self._timer = self.set_timer(SETTLE_S, self._start_look)
+        self._check()
+
+    def _offer_output(self) -> None:
+        output = self.query_one("#output", Input)
+        if output.value in ("", self._offered_output):
+            model = self._value("model")
+            self._offered_output = default_output(model) if model else ""
+            output.value = self._offered_output
+
+    def _start_look(self) -> None:
+        self._look_at(self._look, self._value("model"), self._value("clean"))
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="look")
+    def _look_at(self, token: int, model: str, clean: str) -> None:
+        worker = get_current_worker()
+        seen = look_at_model(model, lambda: worker.is_cancelled) if model else None
+        images = look_at_images(clean, lambda: worker.is_cancelled) if clean else None
+        if not worker.is_cancelled:
+            self.post_message(Looked(token, seen, images))
+
+    def on_looked(self, message: Looked) -> None:
+        if message.token != self._look:
+            return
+        self._model, self._clean = message.model, message.clean
+        self._check()
+        if self._wants_start and not self.query_one("#start", Button).disabled:
+            self._wants_start = False
+            self.query_one("#start", Button).focus()
+
+    @on(Checkbox.Changed)
+    @on(Select.Changed)
+    def _setting_changed(self) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        """Show what is known of the paths, and whether the audit can start."""
+        self.query_one("#model-facts", Static).update(model_words(self._value("model"), self._model))
+        self.query_one("#clean-facts", Static).update(image_words(self._value("clean"), self._clean))
+        output = self._value("output")
+        exists = bool(output) and holds_a_run(output)
+        self.query_one("#force").display = exists
+        facts = self.query_one("#output-facts", Static)
+        facts.display = exists
+        facts.update(Text("This folder has content. The same settings resume a run in it.", style="dim"))
+        why = self._why_not()
+        self.query_one("#start", Button).disabled = bool(why)
+        self.query_one("#why", Static).update(marked(NOTE, why) if why else marked(DONE, "Ready to start."))
+
+    def _why_not(self) -> str:
+        model, clean = self._value("model"), self._value("clean")
+        if not model:
+            return "Choose a checkpoint to start."
+        if self._model is None or self._model.path != model:
+            return "Looking at the file."
+        if self._model.problem:
+            return "This checkpoint cannot be audited: see above."
+        if clean and (self._clean is None or self._clean.path != clean):
+            return "Looking at the images."
+        if clean and self._clean is not None and self._clean.problem:
+            return "These images cannot be used: see above."
+        return output_problem(self._value("output"))
+
+    @on(DirectoryTree.FileSelected)
+    def _file_taken(self, event: DirectoryTree.FileSelected) -> None:
+        self._fill("clean" if event.path.suffix.lower() == ".npz" else "model", str(_short(event.path)))
+
+    def on_path_tree_folder_taken(self, event: PathTree.FolderTaken) -> None:
+        self._fill("clean", str(_short(event.path)))
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self.focus_next()
+
+    @on(Button.Pressed, "#sample")
+    def action_sample(self) -> None:
+        """Fill both paths with the sample; Start takes the focus as soon as it can."""
+        if self._sample is not None:
+            self._wants_start = True
+            self._fill("model", self._sample.model)
+            self._fill("clean", self._sample.clean)
+
+    @on(Button.Pressed, "#start")
+    def action_start(self) -> None:
+        why = self._why_not()
+        if why:
+            self.notify(why, severity="warning", markup=False)
+            return
+        self.auditor.start(self._request())
+
+    def _request(self) -> Request:
+        profile = self.query_one("#profile", Select).value
+        return Request(
+            model=self._value("model"), clean=self._value("clean") or None, output=self._value("output"),
+            arch=self._value("arch") or None, profile=next(key for _, key in PROFILES if key == profile),
+            force=self.query_one("#force", Checkbox).value and self.query_one("#force").display,
+            argv=["auditor", "tui"],
+        )  # fmt: skip
+
+
+def _row(label: str, field: Input | Select[Profile]) -> ComposeResult:
+    with Horizontal(classes="row"):
+        yield Static(label, classes="label")
+        yield field
+
+
+def _input(name: str, placeholder: str) -> Input:
+    return Input(id=name, placeholder=placeholder, compact=True)
+
+
+def _short(path: Path) -> Path:
+    """Relative to the working directory where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

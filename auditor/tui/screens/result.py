@@ -1,0 +1,146 @@
+"""Result: before and after, the checks, and what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Footer, Static
+
+from auditor.domain import AuditResult, Change, Check, Export
+from auditor.report.text import NOTHING, byte_size
+from auditor.report.words import judge
+from auditor.tui import viewer
+from auditor.tui.screens.base import StateScreen
+from auditor.tui.screens.finding import MARKS, headline
+from auditor.tui.state import RunState
+from auditor.tui.text import DONE, FAILED, NOTE, STYLES, interval_text, marked, rate_of, shown
+from auditor.tui.widgets.heading import Heading
+
+
+class ResultScreen(StateScreen):
+    """The outcome of the whole run."""
+
+    NAME = "result"
+    HELP_TEXT = (
+        "The rates were measured on images that no stage before verification has touched, with their counts and "
+        "95 % intervals. A model is called sanitized only if every check holds."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o", "open_report", "Open report"),
+        Binding("b", "app.show('finding')", "Back to the finding"),
+        Binding("n", "app.new", "New audit"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        yield Heading(4)
+        with VerticalScroll(id="result"):
+            yield Static(id="outcome", classes="panel")
+            yield Static(id="rates-table", classes="panel")
+            yield Static(id="checks", classes="panel")
+            yield Static(id="files", classes="panel")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        for name, title in (("outcome", "Outcome"), ("rates-table", "Before and after"), ("checks", "Checks"),
+                            ("files", "Files")):  # fmt: skip
+            self.query_one(f"#{name}").border_title = title
+        self.query_one("#result").focus()
+
+    def draw(self, state: RunState) -> None:
+        self.query_one(Heading).draw(state)
+        result = state.result
+        if result is None:
+            return
+        self.query_one("#outcome", Static).update(outcome_words(state, result))
+        verification = result.verification
+        for name in ("rates-table", "checks"):
+            self.query_one(f"#{name}").display = verification is not None
+        if verification is not None:
+            self.query_one("#rates-table", Static).update(rates_table(result))
+            self.query_one("#checks", Static).update(Text("\n").join(map(check_line, verification.checks)))
+        self.query_one("#files", Static).update(files_words(state, result))
+
+    def action_open_report(self) -> None:
+        report = report_path(self.state)
+        if report is None:
+            self.notify("There is no report in this run yet.", severity="warning", markup=False)
+        elif viewer.open_file(report):
+            self.notify(f"Opening {shown(report)}", markup=False)
+        else:
+            self.notify(f"No viewer here. The report is {shown(report)}", timeout=15, markup=False)
+
+
+def report_path(state: RunState) -> Path | None:
+    """The HTML report of the run, where it is a plain file in the run folder."""
+    report = Path(state.request.output or ".").absolute() / "report.html"
+    try:
+        return report if report.is_file() and not report.is_symlink() else None
+    except OSError:
+        return None
+
+
+def outcome_words(state: RunState, result: AuditResult) -> Text:
+    """What was found, what became of it, and errors with their next steps."""
+    outcome = judge(result)
+    mark, follow = MARKS[outcome.mark], MARKS[outcome.follow_up_mark]
+    said = [Text.assemble((f"{mark} {outcome.label}", STYLES[mark]), headline(state, result))]
+    said.append(Text(f"{follow} {outcome.follow_up}", style=STYLES[follow]))
+    for error in result.errors[:4]:
+        said += [marked(FAILED, error.what), Text(f"  {shown(error.next_step, 300)}")]
+    said += [marked(NOTE, limit, 300) for limit in result.limits[:5]]
+    if result.run.exit_code is not None:
+        said.append(Text(f"As a command this ends with exit code {result.run.exit_code}.", style="dim"))
+    return Text("\n").join(said)
+
+
+def rates_table(result: AuditResult) -> Table:
+    """Accuracy, attack success rate and attention, before and after, with counts and intervals."""
+    table = Table(box=None, pad_edge=False, expand=True)
+    for name in ("", "before", "after"):
+        table.add_column(name, style="" if name else "dim", ratio=1 if name else None)
+    verification = result.verification
+    if verification is None:
+        return table
+    changes: list[tuple[str, Change | None]] = [
+        ("clean accuracy", verification.clean_accuracy),
+        ("trigger flips", verification.attack_success_rate),
+        ("recovered accuracy", verification.recovered_accuracy),
+    ]
+    for name, change in changes:
+        if change is not None:
+            table.add_row(Text(name), Text(rate_of(change.before)), Text(rate_of(change.after)))
+    tar = verification.tar
+    before, after = interval_text(tar.get("before")), interval_text(tar.get("after"))
+    if (before, after) != (NOTHING, NOTHING):
+        table.add_row(Text("attention on trigger"), Text(before), Text(after))
+    return table
+
+
+def check_line(check: Check) -> Text:
+    """One condition, whether it holds, and what was measured."""
+    return marked(DONE if check.passed else FAILED, f"{check.name}: {check.measured} (allowed: {check.allowed})")
+
+
+def files_words(state: RunState, result: AuditResult) -> Text:
+    """The run folder, every exported model and the reports in it."""
+    folder = state.request.output or ""
+    said = [Text.assemble(("run folder  ", "dim"), shown(folder))]
+    said += [export_line(export) for export in result.exports[:10]]
+    listed = {export.path for export in result.exports}
+    named = [file for file in state.files if file.path not in listed and "evidence" not in Path(file.path).parts]
+    said += [marked(DONE, f"{file.path}  {file.what}") for file in named[:10]]
+    if not named and not result.exports:
+        said.append(Text(f"no report yet: auditor report {shown(folder)} writes one", style="dim"))
+    return Text("\n").join(said)
+
+
+def export_line(export: Export) -> Text:
+    """One exported model: where, what, how large, and its hash."""
+    return marked(DONE, f"{export.path}  {export.format}, {byte_size(export.bytes)}, sha256 {export.sha256[:16]}")

@@ -1,0 +1,56 @@
+"""What the screens show, as rich Text: never markup, since names and paths come from strangers."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from auditor.domain import Interval, Rate
+from auditor.errors import printable
+from auditor.report.text import NOTHING, interval_of, number, percent
+
+DONE, RUNNING, FAILED, WARNING, NOTE = "✓", "▸", "✗", "!", "·"
+STYLES = {DONE: "green", RUNNING: "bold", FAILED: "bold red", WARNING: "yellow", NOTE: "dim"}
+BLOCKS = " ▏▎▍▌▋▊▉█"
+
+
+def shown(value: object, limit: int = 200) -> str:
+    """One line that is safe to show."""
+    return printable(value, limit)
+
+
+def marked(mark: str, value: object, limit: int = 400) -> Text:
+    """A line with a sign in front; the sign says what its colour says."""
+    return Text.assemble((mark, STYLES.get(mark, "")), " ", printable(value, limit))
+
+
+def lines(*parts: Text | str) -> Text:
+    """Several lines as one Text; strings are taken as they are, without markup."""
+    return Text("\n").join(part if isinstance(part, Text) else Text(part) for part in parts)
+
+
+def bar(share: float, width: int) -> str:
+    """A horizontal bar of `width` cells filled to `share` in [0, 1], in eighths of a cell."""
+    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
+    whole, rest = divmod(eighths, 8)
+    return ("█" * whole + (BLOCKS[rest] if rest else "")).ljust(width)
+
+
+def clock(seconds: float) -> str:
+    """A short duration: `0.4 s`, `12 s`, `3:05`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 60 else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def rate_of(rate: Rate | None) -> str:
+    """`95.6 % (43/45; 85.2 to 98.8 %)`, or a dash where nothing was measured."""
+    if rate is None or rate.rate is None:
+        return NOTHING
+    return f"{percent(rate.rate)} ({rate.hits}/{rate.total}; {interval_of(rate)})"
+
+
+def interval_text(interval: Interval | None) -> str:
+    """`0.71 (0.62 to 0.80)`, or a dash where it is undefined."""
+    if interval is None or interval.mean is None:
+        return NOTHING
+    return f"{number(interval.mean)} ({interval_of(interval, as_percent=False)})"

@@ -1,0 +1,59 @@
+"""The classes, most suspicious first, while triggers toward each of them are searched."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import DataTable
+
+from auditor.report.text import NOTHING, number, percent
+from auditor.tui.standings import Standing
+from auditor.tui.state import RunState
+from auditor.tui.text import FAILED, STYLES, WARNING, shown
+
+MOST_ROWS = 200
+
+
+class ClassTable(DataTable[Text]):
+    """One row a class: what it costs to force, how many images flip, and a word where it stands out."""
+
+    BORDER_TITLE = "Classes, most suspicious first"
+
+    def on_mount(self) -> None:
+        self.cursor_type = "row"
+        self.zebra_stripes = True
+        for name in ("class", "family", "cost", "of median", "flips", "says"):
+            self.add_column(name, key=name)
+
+    def draw(self, state: RunState) -> None:
+        """Fill the table again, keeping the scroll position."""
+        ranked = state.standings.ranked()
+        targets = set(state.verdict.target_classes) if state.verdict else set()
+        at = self.scroll_offset
+        self.clear()
+        for standing in ranked[:MOST_ROWS]:
+            self.add_row(*_cells(standing, state, targets))
+        self.scroll_to(at.x, at.y, animate=False)
+        self.border_subtitle = f"{len(ranked)} classes" if ranked else "no class measured yet"
+
+
+def _cells(standing: Standing, state: RunState, targets: set[int]) -> list[Text]:
+    relative = NOTHING if standing.relative is None else f"{standing.relative:.2f}x"
+    word = says(standing, state, targets)
+    style = "bold" if word.plain.strip() else ""
+    return [
+        Text(shown(state.names(standing.target_class), 24), style=style),
+        Text(shown(standing.family, 12), style=style),
+        Text(number(standing.cost), style=style, justify="right"),
+        Text(relative, style=style, justify="right"),
+        Text(percent(standing.flip_share), style=style, justify="right"),
+        word,
+    ]
+
+
+def says(standing: Standing, state: RunState, targets: set[int]) -> Text:
+    """The sign and the word for a class: a target of the backdoor, standing out, or nothing."""
+    if standing.target_class in targets:
+        return Text(f"{FAILED} target", style=STYLES[FAILED])
+    if standing.stands_out:
+        return Text(f"{WARNING} cheap" if state.verdict else f"{WARNING} stands out", style=STYLES[WARNING])
+    return Text("")

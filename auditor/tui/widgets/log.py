@@ -1,0 +1,24 @@
+"""The log of a run, following its end."""
+
+from __future__ import annotations
+
+from textual.widgets import RichLog
+
+from auditor.tui.state import RunState
+from auditor.tui.text import marked
+
+
+class RunLog(RichLog):
+    """Writes the lines of `state.log` that it has not written yet."""
+
+    BORDER_TITLE = "Log"
+
+    def on_mount(self) -> None:
+        self.wrap, self.markup, self.highlight, self.min_width = True, False, False, 10
+        self._written = 0
+
+    def draw(self, state: RunState) -> None:
+        missing = min(state.logged - self._written, len(state.log))
+        for mark, line in list(state.log)[len(state.log) - missing :]:
+            self.write(marked(mark, line))
+        self._written = state.logged

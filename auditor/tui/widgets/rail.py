@@ -1,0 +1,41 @@
+"""The stages of a verb, with a sign and a duration each."""
+
+from __future__ import annotations
+
+import time
+
+from rich.text import Text
+from textual.widgets import Static
+
+from auditor.tui.state import RunState, Stage
+from auditor.tui.text import DONE, FAILED, RUNNING, STYLES, clock, shown
+
+
+class StageRail(Static):
+    """Draws `state.stages`; a stage that was cut short says so."""
+
+    BORDER_TITLE = "Stages"
+
+    def draw(self, state: RunState) -> None:
+        width = max(12, self.content_size.width)
+        if not state.stages:
+            self.update(Text("starting: loading torch" if state.is_running else "no stages", style="dim"))
+            return
+        self.update(Text("\n").join(_line(stage, state.is_running, width) for stage in state.stages))
+
+
+def _line(stage: Stage, is_running: bool, width: int) -> Text:
+    seconds = stage.seconds if stage.seconds is not None else time.monotonic() - stage.began
+    if stage.is_done:
+        mark, after = DONE, clock(seconds)
+    elif is_running:
+        mark, after = RUNNING, clock(seconds)
+    else:
+        mark, after = FAILED, "cut short"
+    room = max(4, width - len(after) - 3)
+    title = shown(stage.title or stage.name, 80)
+    title = title if len(title) <= room else title[: room - 1] + "…"
+    style = "bold" if mark == RUNNING else ""
+    return Text.assemble((mark, STYLES.get(mark, "")), " ", (title.ljust(room), style), " ", (after, "dim"))
+
+
