@@ -88,7 +88,7 @@ def test_the_file_gives_the_suspects_logits_for_any_batch(toy_file: Path) -> Non
 
 
 # The deep ones of a family add minutes and no new operator.
-@pytest.mark.parametrize("name", ["resnet20", "resnet18", "preact_resnet18", "vgg11_bn", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["resnet20", "preact_resnet18", "vgg11_bn"])
 def test_our_own_networks_export(name: str, tmp_path: Path) -> None:
     module = spread_out(nets.create(name, 10, width=8 if "resnet18" in name else 0))
     check_exports(module, 10, 32, tmp_path)
@@ -231,7 +231,7 @@ def test_another_process_writes_the_same_bytes_and_prints_nothing(toy_file: Path
     )
     done = subprocess.run(
         [sys.executable, "-W", "always", "-c", script, str(tmp_path / "net.onnx")],
-        capture_output=True, text=True, cwd=Path(__file__).parent, timeout=300,
+        check=False, capture_output=True, text=True, cwd=Path(__file__).parent, timeout=300,
         env={**os.environ, "PYTHONPATH": f"{Path(__file__).parents[1]}{os.pathsep}{Path(__file__).parent}"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -58,10 +58,9 @@ def test_bad_lines_are_counted_after_the_good_ones(tmp_path: Path) -> None:
                '{"event": "Notice", "number": 1, "at_s": Infinity, "message": "m"}\n', "y" * 9_000_000 + "\n",
                '{"event": "Notice", "number": ' + "9" * 5000 + "}\n"]  # fmt: skip
     path.write_text(good + "".join(hostile) + good)
-    seen = []
+    seen: list[int] = []
     with pytest.raises(ValueError, match="6 of 8 lines are not events, the first is line 2"):
-        for event in read_events(path):
-            seen.append(event.number)  # noqa: PERF401
+        seen.extend(event.number for event in read_events(path))
     assert seen == [1, 1]
 
 

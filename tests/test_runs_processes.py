@@ -36,9 +36,9 @@ def test_a_second_process_is_refused_and_told_who_holds_the_folder(tmp_path: Pat
         holder.communicate()
     # The system frees the lock of a killed process, though its file stays.
     assert (tmp_path / ".lock").read_text() == str(holder.pid)
-    with RunFolder.open(tmp_path, fingerprint=PRINT):
-        with pytest.raises(OutputError, match=f"process {os.getpid()}"):
-            RunFolder.open(tmp_path, fingerprint=PRINT)
+    holding, refused = RunFolder.open(tmp_path, fingerprint=PRINT), f"process {os.getpid()}"
+    with holding, pytest.raises(OutputError, match=refused):
+        RunFolder.open(tmp_path, fingerprint=PRINT)
     assert not (tmp_path / ".lock").exists()
 
 
