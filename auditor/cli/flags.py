@@ -30,7 +30,7 @@ def method_names() -> list[str]:
 def flag(name: str, kind: Any, panel: str, help: str, *, default: Any = None, **options: Any) -> Parameters:
     """One `--long-name` option as a table entry. A default of None or False is not shown in help."""
     declared = options.pop("names", ())
-    options.setdefault("show_default", default not in (None, False))
+    options.setdefault("show_default", default is not None and default is not False)
     if kind is bool or options.get("count"):
         options["metavar"] = ""
     option = typer.Option(f"--{name.replace('_', '-')}", *declared, help=help, rich_help_panel=panel, **options)

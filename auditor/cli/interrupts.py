@@ -18,6 +18,8 @@ from auditor.events import Control
 
 EXIT_CODE = 130
 GRACE_S = 2.0
+FIRST = "Finishing cleanly at the next step; press Ctrl-C again to leave at once."
+SHOW_CURSOR = b"\x1b[?25h"
 
 
 @contextmanager
@@ -48,18 +50,21 @@ class _Handler:
         self._control = control
         self._say = say
         self._asked = control is None
+        self._announcement: threading.Thread | None = None
         self._last_resort: threading.Timer | None = None
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         if not self._asked and self._control is not None:
             self._asked = True
             self._control.cancel()
-            self._say("Finishing cleanly at the next step; press Ctrl-C again to leave at once.")
+            # The signal may have come in the middle of a write to the same stream, which cannot be entered twice.
+            self._announcement = threading.Thread(target=self._say, args=(FIRST,), daemon=True)
+            self._announcement.start()
             return
         if number == signal.SIGTERM and self._control is not None:
             return
         if self._last_resort is None:
-            self._last_resort = threading.Timer(GRACE_S, os._exit, (EXIT_CODE,))
+            self._last_resort = threading.Timer(GRACE_S, _leave)
             self._last_resort.daemon = True
             self._last_resort.start()
         raise KeyboardInterrupt
@@ -67,3 +72,12 @@ class _Handler:
     def disarm(self) -> None:
         if self._last_resort is not None:
             self._last_resort.cancel()
+        if self._announcement is not None:
+            self._announcement.join(GRACE_S)
+
+
+def _leave() -> None:
+    """End the process without unwinding it, but give a terminal its cursor back."""
+    if os.isatty(2):
+        os.write(2, SHOW_CURSOR)
+    os._exit(EXIT_CODE)

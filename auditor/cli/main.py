@@ -39,7 +39,7 @@ def _print_version(is_asked: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help="Show the version and exit."),
+        typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help="Show it and exit."),
     ] = False,
 ) -> None:
     """Audit image-classifier checkpoints for backdoors, unlearn what is found, and sign off on the result."""
