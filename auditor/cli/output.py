@@ -1,4 +1,4 @@
-"""The result for stdout and files: a summary for people, or exactly the object of `result.json`."""
+"""Lines for people as text: plain for files and pipes, wrapped and styled for a terminal."""
 
 from __future__ import annotations
 
@@ -8,40 +8,23 @@ from collections.abc import Sequence
 
 from auditor.cli import streams
 from auditor.cli.paragraphs import Line, summary
-from auditor.domain import AuditResult, Request, to_json
+from auditor.domain import AuditResult, Request
 from auditor.events import FileWritten
 
 WIDEST = 110
-
-
-def render(format_name: str, result: AuditResult, request: Request, written: Sequence[FileWritten]) -> str:
-    """The whole text of a format, as a file holds it."""
-    return to_json(result) if format_name == "json" else text(result, request, written)
 
 
 def text(
     result: AuditResult, request: Request, written: Sequence[FileWritten] = (), *, with_errors: bool = True
 ) -> str:
     """The summary in plain lines, each ending in a newline; safe on any terminal."""
-    return laid_out(summary(result, request, written, with_errors=with_errors), width=None)
-
-
-def show(format_name: str, result: AuditResult, request: Request, written: Sequence[FileWritten]) -> None:
-    """Print the result on stdout. The errors in it are for stderr, which the caller writes.
-
-    Raises OutputError when stdout cannot take it.
-    """
-    if format_name == "json":
-        streams.print_out(to_json(result), encoding="utf-8")
-        return
-    lines = summary(result, request, written, with_errors=False)
-    show_lines(lines)
+    return laid_out(summary(result, request, written, with_errors=with_errors))
 
 
 def show_lines(lines: Sequence[Line]) -> None:
     """Print lines on stdout: wrapped and styled on a terminal, plain elsewhere. Raises OutputError."""
     if sys.stdout is None or not sys.stdout.isatty():
-        streams.print_out(laid_out(lines, width=None))
+        streams.print_out(laid_out(lines))
         return
     from rich.console import Console
     from rich.text import Text
@@ -54,7 +37,7 @@ def show_lines(lines: Sequence[Line]) -> None:
     streams.print_out(captured.get())
 
 
-def laid_out(lines: Sequence[Line], *, width: int | None) -> str:
+def laid_out(lines: Sequence[Line], *, width: int | None = None) -> str:
     """The lines as text; with a width, long ones continue below their own start."""
     done = []
     for line in lines:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import platform
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 
 from auditor.cli import flags, interrupts, output, progress, streams, values
-from auditor.domain import SCHEMA_VERSION, AuditResult, ErrorRecord, Request, Run, Tool
-from auditor.errors import AuditorError, Cancelled, UsageError
-from auditor.events import Control, Event, FileWritten
+from auditor.cli.paragraphs import Line, summary
+from auditor.domain import SCHEMA_VERSION, AuditResult, ErrorRecord, Request, Run, Tool, to_json
+from auditor.errors import AuditorError, Cancelled, InputError, UsageError
+from auditor.events import Control, Event, FileWritten, Notice
 
 INTERNAL = 2
 _HOW_TO_REPORT = "Please report it, with this line and what `auditor doctor` says; -vv shows the traceback."
@@ -45,36 +46,80 @@ def run_verb(verb: str, chosen: flags.Values) -> int:
 def _follow(
     events: Generator[Event, None, AuditResult], shown: progress.Progress, written: list[FileWritten]
 ) -> AuditResult:
-    """Show every event, and return the result at the end of them."""
+    """Show every event, and return the result at the end of them.
+
+    Errors wait for the end: those that are in the result will be said from there.
+    """
+    errors: list[Notice] = []
     try:
         while True:
             try:
                 event = next(events)
             except StopIteration as end:
                 result: AuditResult = end.value
-                return result
-            if isinstance(event, FileWritten):
-                written.append(event)
+                break
+            match event:
+                case Notice(level="error"):
+                    errors.append(event)
+                    continue
+                case FileWritten():
+                    written.append(event)
             shown.show(event)
     finally:
         events.close()
+    said = [record.what for record in result.errors]
+    for notice in errors:
+        if not any(what in notice.message for what in said):
+            shown.show(notice)
+    return result
 
 
 def conclude(
-    verb: str, result: AuditResult, request: Request, outputs: values.Outputs, written: list[FileWritten]
+    verb: str, result: AuditResult, request: Request, outputs: values.Outputs, written: Sequence[FileWritten] = ()
 ) -> int:
-    """Print the result as asked and return its exit code; an output that fails makes it 2."""
+    """Say the errors of a result, print it as asked and return its exit code."""
     code = INTERNAL if result.run.exit_code is None else result.run.exit_code
     for error in result.errors:
         streams.report(verb, error.what, error.next_step)
+
+    def lines_of(whole: AuditResult, with_errors: bool) -> list[Line]:
+        return summary(whole, request, written, with_errors=with_errors)
+
+    return deliver(verb, outputs, result, lines_of, code)
+
+
+def deliver(
+    verb: str, outputs: values.Outputs, result: AuditResult, lines_of: Callable[[AuditResult, bool], list[Line]],
+    code: int,
+) -> int:  # fmt: skip
+    """Write the files asked for and print; returns `code`, or 2 when a file or stdout cannot be written.
+
+    `lines_of` makes the text of a result, with its errors for a file and without for stdout, as
+    stderr has them. A file that fails becomes an error of the result, so that what is printed says so too.
+    """
     try:
         for format_name, path in outputs.files:
-            streams.write_file(path, output.render(format_name, result, request, written))
-        output.show(outputs.stdout, result, request, written)
+            as_text = to_json(result) if format_name == "json" else output.laid_out(lines_of(result, True))
+            streams.write_file(path, as_text)
+    except AuditorError as error:
+        streams.report_error(verb, error)
+        result, code = with_error(result, error), error.exit_code
+    try:
+        if outputs.stdout == "json":
+            streams.print_out(to_json(result), encoding="utf-8")
+        else:
+            output.show_lines(lines_of(result, False))
     except AuditorError as error:
         streams.report_error(verb, error)
         return error.exit_code
     return code
+
+
+def with_error(result: AuditResult, error: AuditorError) -> AuditResult:
+    """The result with one more error, and the exit code of that."""
+    record = ErrorRecord(kind=error.kind, what=error.what, next_step=error.next_step)
+    run = replace(result.run, exit_code=error.exit_code)
+    return replace(result, run=run, errors=[*result.errors, record])
 
 
 def stopped(request: Request, error: BaseException, verbosity: int) -> AuditResult:
@@ -88,6 +133,9 @@ def stopped(request: Request, error: BaseException, verbosity: int) -> AuditResu
             named = error
         case KeyboardInterrupt():
             named = Cancelled("Interrupted.", "Run the same command again; it resumes where it stopped.")
+        case OSError():
+            where = f"{error.filename}: " if error.filename else ""
+            named = InputError(f"{where}{error.strerror or type(error).__name__}.", "Check the path and its permissions.")
         case MemoryError():
             named = AuditorError("Out of memory.", "Use a smaller --profile, fewer images or a larger machine.")
         case Exception() | SystemExit():
@@ -97,12 +145,11 @@ def stopped(request: Request, error: BaseException, verbosity: int) -> AuditResu
     if verbosity >= 2:
         for line in traceback.format_exception(error):
             streams.print_error("\n".join(streams.safe_lines(line.rstrip("\n"))))
-    record = ErrorRecord(kind=named.kind, what=named.what, next_step=named.next_step)
-    return replace(bare_result(request), errors=[record], run=_run(request, named.exit_code))
+    return with_error(bare_result(request), named)
 
 
-def bare_result(request: Request, exit_code: int = 0) -> AuditResult:
-    """A result of no audit: the tool, the run, and nothing found."""
+def bare_result(request: Request) -> AuditResult:
+    """A result of no audit: the tool and the run, done, and nothing found."""
     return AuditResult(
         schema_version=SCHEMA_VERSION,
         tool=Tool(
@@ -112,20 +159,16 @@ def bare_result(request: Request, exit_code: int = 0) -> AuditResult:
             torch=version_of("torch"),
             platform=platform.platform(terse=True),
         ),
-        run=_run(request, exit_code),
-    )
-
-
-def _run(request: Request, exit_code: int) -> Run:
-    return Run(
-        argv=request.argv,
-        seed=request.seed,
-        device=request.device,
-        dtype="float32",
-        threads=request.threads or 0,
-        profile=request.profile,
-        started=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        exit_code=exit_code,
+        run=Run(
+            argv=request.argv,
+            seed=request.seed,
+            device=request.device,
+            dtype="float32",
+            threads=request.threads or 0,
+            profile=request.profile,
+            started=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            exit_code=0,
+        ),
     )
 
 

@@ -12,9 +12,9 @@ import typer
 from auditor.cli import flags, interrupts, output, streams, values
 from auditor.cli.flags import Values, argument, flag
 from auditor.cli.paragraphs import Line
-from auditor.cli.running import conclude, stopped
+from auditor.cli.running import conclude, deliver, stopped
 from auditor.cli.verbs import epilog
-from auditor.domain import AuditResult, Request, to_json
+from auditor.domain import AuditResult, Request
 from auditor.errors import UsageError
 
 _DONE_OR_NOT = "Exit codes:\n  0  done\n  2  could not run\n  130  interrupted"
@@ -102,22 +102,11 @@ def _finish(
     except UsageError:
         raise
     except BaseException as error:
-        return conclude(verb, stopped(request, error, chosen["verbose"]), request, outputs, [])
+        return conclude(verb, stopped(request, error, chosen["verbose"]), request, outputs)
     code = (result.run.exit_code if exit_code is None else exit_code) or 0
     for found in result.errors if code else ():
         streams.report(verb, found.what, found.next_step)
-    _print(outputs, to_json(result), lines)
-    return code
-
-
-def _print(outputs: values.Outputs, as_json: str, lines: list[Line]) -> None:
-    """Write the files asked for and print. Raises OutputError."""
-    for format_name, path in outputs.files:
-        streams.write_file(path, as_json if format_name == "json" else output.laid_out(lines, width=None))
-    if outputs.stdout == "json":
-        streams.print_out(as_json, encoding="utf-8")
-    else:
-        output.show_lines(lines)
+    return deliver(verb, outputs, result, lambda *_: lines, code)
 
 
 @flags.takes(argument("path", "A checkpoint to audit, or a run folder to look at.", kind=str | None, default=None))
@@ -139,7 +128,13 @@ def doctor(chosen: Values) -> int:
     with interrupts.steered(None, streams.print_error):
         checks = doctor_.examine()
     as_json = json.dumps(doctor_.to_plain(checks), indent=2, ensure_ascii=False) + "\n"
-    _print(outputs, as_json, doctor_.lines(checks))
+    lines = doctor_.lines(checks)
+    if outputs.stdout == "json":
+        streams.print_out(as_json, encoding="utf-8")
+    else:
+        output.show_lines(lines)
+    for format_name, path in outputs.files:
+        streams.write_file(path, as_json if format_name == "json" else output.laid_out(lines))
     return 0 if doctor_.core_works(checks) else 2
 
 

@@ -65,8 +65,19 @@ def test_formats_go_to_files_as_well(
     code = main(["scan", "m.pt", "--format", f"json={as_json}", "--format", f"text={as_text}"])
     assert code == 0
     assert json.loads(as_json.read_text()) == to_plain(library.result)
-    assert as_text.read_text() == capsys.readouterr().out
+    assert as_text.read_text() == capsys.readouterr().out != ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json", "r.txt"]
+
+
+def test_a_text_file_holds_the_errors_that_stdout_leaves_to_stderr(
+    library: fakes.FakeLibrary, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    library.result = fakes.failed(3, "No architecture fits.", "Pass --arch.")
+    assert main(["scan", "m.pt", "--format", f"text={tmp_path / 'r.txt'}"]) == 3
+    printed = capsys.readouterr()
+    assert "No architecture fits." in (tmp_path / "r.txt").read_text()
+    assert "No architecture fits." not in printed.out
+    assert "auditor scan: No architecture fits.\n  Pass --arch." in printed.err
 
 
 def test_an_output_that_cannot_be_written_is_exit_2(
@@ -82,8 +93,13 @@ def test_an_output_that_cannot_be_written_is_exit_2(
         return library.result
 
     library.body = vanish
-    assert main(["scan", "m.pt", "--format", f"json={folder / 'r.json'}"]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert main(["scan", "m.pt", "--format", f"text={folder / 'r.txt'}", "--format", "json"]) == 2
+    printed = capsys.readouterr()
+    assert "cannot be written" in printed.err
+    plain = json.loads(printed.out)
+    assert plain["run"]["exit_code"] == 2
+    assert plain["errors"][-1]["kind"] == "output"
+    assert plain["verdict"]["label"] == "backdoored"
 
 
 @pytest.mark.parametrize(
@@ -229,7 +245,8 @@ def test_tracebacks_are_for_vv_only(library: fakes.FakeLibrary, capsys: pytest.C
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(InputError("No.", "Do."), 2), (SystemExit(7), 2), (MemoryError(), 2), (KeyboardInterrupt(), 130)],
+    [(InputError("No.", "Do."), 2), (SystemExit(7), 2), (MemoryError(), 2), (OSError("x"), 2),
+     (FileNotFoundError(2, "No such file", "m.pt"), 2), (KeyboardInterrupt(), 130)],
 )
 def test_whatever_the_library_raises_ends_in_a_code(
     library: fakes.FakeLibrary, capsys: pytest.CaptureFixture[str], error: BaseException, code: int

@@ -53,6 +53,17 @@ def test_quiet_is_silent_but_for_errors(library: fakes.FakeLibrary, capsys: pyte
     assert capsys.readouterr().err.splitlines() == ["auditor scan: Broken.", "  Mend it."]
 
 
+def test_an_error_is_said_once(library: fakes.FakeLibrary, capsys: pytest.CaptureFixture[str]) -> None:
+    library.result = fakes.failed(2, "Broken.", "Mend it.")
+    library.events = [
+        Notice(message="Broken.\nMend it.", level="error"), Notice(message="Another thing.", level="error")
+    ]  # fmt: skip
+    main(["scan", "m.pt"])
+    text = capsys.readouterr().err
+    assert text.count("Broken.") == 1
+    assert "error: Another thing." in text
+
+
 def test_a_long_stage_gives_a_sign_of_life(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
