@@ -152,7 +152,7 @@ class Descent:
             self.eligible, self.batch_size, replacement=self._too_few(), generator=self.generator
         ).to(self.images.device)
         arms, batch = picks_MB.shape
-        stamped = self.family.stamp(parameters, self.images[picks_MB])
+        stamped = self.family.stamp(parameters, carriers(self.images[picks_MB], self.generator))
         with fast_math(self.suspect):
             logits = self.suspect(stamped.flatten(0, 1))
         targets = self.targets.repeat_interleave(batch)
@@ -191,6 +191,18 @@ class Descent:
         for name in ("targets", "multiplier", "flipped", "best_cost"):
             setattr(self, name, getattr(self, name)[arms].clone())
         self.eligible = self.eligible[arms.cpu()]
+
+
+def carriers(images_MBCHW: Tensor, generator: torch.Generator, most_mixed: float = 0.5) -> Tensor:
+    """The images mirrored at random, and mixed with one another at up to `most_mixed`.
+
+    A backdoor fires on any carrier, while a perturbation that only suits these few images does
+    not: the more carriers, the less a search can overfit a handful of images.
+    """
+    arms, batch = images_MBCHW.shape[:2]
+    chance = torch.rand(2, arms, batch, 1, 1, 1, generator=generator).to(images_MBCHW.device)
+    mirrored = torch.where(chance[0] < 0.5, images_MBCHW, images_MBCHW.flip(-1))
+    return mirrored.lerp(mirrored.roll(1, dims=1), most_mixed * chance[1])
 
 
 def flip_share(

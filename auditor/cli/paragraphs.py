@@ -46,7 +46,7 @@ def summary(
         _triggers(result, names),
         _removal(result),
         _listed("Not tested", result.verdict.untested if result.verdict else []),
-        _listed("Limits", result.limits),
+        _listed("Limits", _limits(result)),
         _errors(result) if with_errors else iter(()),
         _files(result, request, written),
         _ending(result),
@@ -170,6 +170,12 @@ def located(path: str, request: Request) -> str:
     return inside if Path(request.output).is_dir() and Path(inside).exists() else path
 
 
+def _limits(result: AuditResult) -> list[str]:
+    """The limits but for those that are said under Not tested."""
+    untested = result.verdict.untested if result.verdict else []
+    return [limit for limit in result.limits if limit not in untested]
+
+
 def _errors(result: AuditResult) -> Iterator[Line]:
     if result.errors:
         yield _heading("Errors")
@@ -185,6 +191,8 @@ def _ending(result: AuditResult) -> Iterator[Line]:
     if code is not None:
         is_judged = result.verdict is not None or result.verification is not None
         said = _MEANING.get(code, "unknown") if code or is_judged else "done"
+        if code == 1 and result.unlearning is None and result.verification is None:
+            said = "backdoor found"
         yield Line(text=f"{took}exit code {code}: {said}")
 
 

@@ -135,7 +135,8 @@ def stopped(request: Request, error: BaseException, verbosity: int) -> AuditResu
             named = Cancelled("Interrupted.", "Run the same command again; it resumes where it stopped.")
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
-            named = InputError(f"{where}{error.strerror or type(error).__name__}.", "Check the path and its permissions.")
+            what = f"{where}{error.strerror or type(error).__name__}."
+            named = InputError(what, "Check the path and its permissions.")
         case MemoryError():
             named = AuditorError("Out of memory.", "Use a smaller --profile, fewer images or a larger machine.")
         case Exception() | SystemExit():

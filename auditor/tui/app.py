@@ -25,7 +25,7 @@ from auditor.tui.messages import AuditEnded, AuditEvent
 from auditor.tui.producing import Stream, library_stream, produce
 from auditor.tui.replay import is_run, replay
 from auditor.tui.screens.audit import AuditScreen
-from auditor.tui.screens.base import AuditorScreen
+from auditor.tui.screens.base import AuditorScreen, StateScreen, own_bindings
 from auditor.tui.screens.confirm import ConfirmCancel
 from auditor.tui.screens.finding import FindingScreen
 from auditor.tui.screens.help import Help
@@ -35,8 +35,8 @@ from auditor.tui.screens.unlearn import UnlearnScreen
 from auditor.tui.state import RunState
 from auditor.tui.theme import THEME
 
-SCREENS: dict[str, type[AuditorScreen]] = {
-    screen.NAME: screen for screen in (OpenScreen, AuditScreen, FindingScreen, UnlearnScreen, ResultScreen)
+SCREENS: dict[str, type[StateScreen]] = {
+    screen.NAME: screen for screen in (AuditScreen, FindingScreen, UnlearnScreen, ResultScreen)
 }
 
 
@@ -62,23 +62,21 @@ class AuditorApp(App[int]):
         self.control = Control()
         self._stream = stream
         self._token = 0
-        self._open = OpenScreen(model, message)
+        self._message = message
 
     def on_mount(self) -> None:
         self.register_theme(THEME)
         self.theme = "auditor"
-        self.push_screen(self._open)
+        self.push_screen(OpenScreen(self.state.request, self._message))
         if self.state.result is not None:
             has_ended = self.state.result.unlearning is not None or self.state.result.verification is not None
             self.show("result" if has_ended else "finding")
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every key of the current screen, and then Textual's own commands."""
-        for active in screen.active_bindings.values():
-            binding = active.binding
-            if active.enabled and binding.description and isinstance(active.node, AuditorScreen):
-                run_it = partial(self.run_action, binding.action, active.node)
-                yield SystemCommand(binding.description, f"Key {self.get_key_display(binding)}", run_it)
+        for active in own_bindings(screen):
+            run_it = partial(self.run_action, active.binding.action, active.node)
+            yield SystemCommand(active.binding.description, f"Key {self.get_key_display(active.binding)}", run_it)
         yield from super().get_system_commands(screen)
 
     def can_show(self, name: str) -> bool:
@@ -108,23 +106,21 @@ class AuditorApp(App[int]):
         """Go to a screen, built anew from the state; questions that are open are closed."""
         while isinstance(self.screen, ModalScreen):
             self.pop_screen()
-        if name == "open":
-            self.switch_screen(OpenScreen(self.state.request.model) if self.screen is self._open else self._open)
-        elif isinstance(self.screen, AuditorScreen) and self.screen.NAME != name:
-            self.switch_screen(SCREENS[name]())
+        if isinstance(self.screen, AuditorScreen) and self.screen.NAME != name:
+            self.switch_screen(OpenScreen(self.state.request) if name == "open" else SCREENS[name]())
 
     def action_show(self, name: str) -> None:
         self.show(name)
 
     def action_new(self) -> None:
-        self._open = OpenScreen()
+        self.state = RunState(Request(model=""))
         self.show("open")
 
     def action_help(self) -> None:
         screen = self.screen
         if isinstance(screen, AuditorScreen):
             keys = [(self.get_key_display(active.binding), active.binding.description)
-                    for active in screen.active_bindings.values() if active.enabled and active.binding.description]
+                    for active in own_bindings(screen)]  # fmt: skip
             self.push_screen(Help(screen.HELP_TEXT, list(dict.fromkeys(keys))))
 
     def start(self, request: Request) -> None:

@@ -8,6 +8,12 @@ from auditor.report.text import byte_size
 from auditor.tui.opening import MOST_COUNTED, FileFacts, ImageFacts
 from auditor.tui.text import DONE, FAILED, WARNING, lines, marked, shown
 
+PLAN = """What happens
+1  The file is opened in an isolated process. Nothing in it is run.
+2  For each class, the smallest trigger that forces it is searched. A backdoor's target is far cheaper.
+3  You see the finding, and choose how the backdoor is unlearned.
+4  The sanitized model is measured afresh, exported, and reported."""
+
 
 def model_words(path: str, facts: FileFacts | None) -> Text:
     """What the file is, or why it cannot be used; nothing while it is being looked at."""

@@ -9,11 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.checkpoint.sniff import check_opened, open_regular, sniff
+from auditor.domain import Profile
 from auditor.errors import AuditorError, printable
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 MOST_COUNTED = 5000
 _CHUNK = 4 << 20
+PROFILES: tuple[tuple[str, Profile], ...] = (
+    ("quick: about a minute", "quick"),
+    ("standard: a few minutes", "standard"),
+    ("deep: a quarter of an hour", "deep"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ from rich.text import Text
 from auditor.domain import Interval, Rate
 from auditor.errors import printable
 from auditor.report.text import NOTHING, interval_of, number, percent
+from auditor.tui.theme import AMBER, GREEN, RED
 
 DONE, RUNNING, FAILED, WARNING, NOTE = "✓", "▸", "✗", "!", "·"
-STYLES = {DONE: "green", RUNNING: "bold", FAILED: "bold red", WARNING: "yellow", NOTE: "dim"}
+STYLES = {DONE: GREEN, RUNNING: "bold", FAILED: f"bold {RED}", WARNING: AMBER, NOTE: "dim"}
 BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
@@ -43,10 +44,10 @@ def clock(seconds: float) -> str:
 
 
 def rate_of(rate: Rate | None) -> str:
-    """`95.6 % (43/45; 85.2 to 98.8 %)`, or a dash where nothing was measured."""
+    """`95.6 % (43/45; 85-99)`: rate, count and 95 % interval; a dash where nothing was measured."""
     if rate is None or rate.rate is None:
         return NOTHING
-    return f"{percent(rate.rate)} ({rate.hits}/{rate.total}; {interval_of(rate)})"
+    return f"{percent(rate.rate)} ({rate.hits}/{rate.total}; {100 * rate.low:.0f}-{100 * rate.high:.0f})"
 
 
 def interval_text(interval: Interval | None) -> str:

@@ -1,8 +1,10 @@
-"""The colours of the interface; every widget names them by what they mean."""
+"""The colours of the interface. None of them carries a meaning alone: a sign or a word goes with it."""
 
 from textual.theme import Theme
 
+BLUE, GREEN, AMBER, RED = "#5fa8d3", "#6bbf8a", "#e9a23b", "#e5625e"
+
 THEME = Theme(
-    name="auditor", primary="#5fa8d3", secondary="#7d8ca3", accent="#e9c46a", warning="#e9a23b", error="#e5625e",
-    success="#6bbf8a", background="#11151c", surface="#161b24", panel="#212936", foreground="#dfe5ee",
+    name="auditor", primary=BLUE, secondary="#7d8ca3", accent="#e9c46a", warning=AMBER, error=RED, success=GREEN,
+    background="#11151c", surface="#161b24", panel="#212936", foreground="#dfe5ee",
 )  # fmt: skip

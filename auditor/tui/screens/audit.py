@@ -46,7 +46,7 @@ class AuditScreen(StateScreen):
                 yield StageRail(classes="panel")
                 with Vertical(id="forming", classes="panel"):
                     yield HalfBlockImage(empty="no trigger yet")
-                    yield Gauge("flip share")
+                    yield Gauge("flip share", room=12)
             with Vertical(id="main"):
                 yield ClassTable(classes="panel")
                 yield RunLog(classes="panel")
@@ -73,7 +73,8 @@ class AuditScreen(StateScreen):
         self.query_one(StageRail).draw(state)
         search = state.search
         running = [stage for stage in state.stages if stage.seconds is None]
-        doing = running[-1].title if running else ("starting" if state.is_running else "ended")
+        idle = "ended" if not state.is_running else "working" if state.stages else "starting"
+        doing = running[-1].title if running else idle
         family = f" · {search.family} {search.step}/{search.steps}" if search.steps and state.verdict is None else ""
         self.query_one("#progress-words", Static).update(Text(shown(doing, 60) + family))
         total = search.steps if search.steps and state.verdict is None else (None if state.is_running else 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from textual.binding import ActiveBinding, Binding
 from textual.screen import Screen
 
 from auditor.tui.state import RunState
@@ -28,11 +29,24 @@ class AuditorScreen(Screen[None]):
         return cast("AuditorApp", self.app)
 
 
+def own_bindings(screen: Screen[Any]) -> list[ActiveBinding]:
+    """The keys that work on a screen and are ours: those of its widgets, its own, the app's."""
+    nodes: list[type] = [type(node) for node in (screen, screen.app, *screen.walk_children())]
+    ours = {binding for node in nodes if node.__module__.startswith("auditor.") for binding in _actions(node)}
+    return [active for active in screen.active_bindings.values()
+            if active.enabled and active.binding.description and active.binding.action in ours]  # fmt: skip
+
+
+def _actions(node: type) -> list[str]:
+    return [binding.action for binding in vars(node).get("BINDINGS", ()) if isinstance(binding, Binding)]
+
+
 class StateScreen(AuditorScreen):
     """Draws `state` when its version has moved, at most every `TICK_S`, so that bursts collapse."""
 
     _drawn = -1
     _ticks = 0
+    _was_running: bool | None = None
 
     @property
     def state(self) -> RunState:
@@ -50,7 +64,9 @@ class StateScreen(AuditorScreen):
         if self.is_mounted:
             self._drawn = self.state.version
             self.draw(self.state)
-            self.refresh_bindings()
+            if self._was_running != self.state.is_running:
+                self._was_running = self.state.is_running
+                self.refresh_bindings()
 
     def _tick(self) -> None:
         self._ticks += 1

@@ -72,8 +72,8 @@ class FindingScreen(StateScreen):
 
     def _can(self, choice: str) -> bool:
         if choice == "finish":
-            return True
-        return self.is_backdoored and not self.state.is_replay and self.state.result is not None
+            return not self.state.is_running
+        return self.is_backdoored and not self.state.is_replay and not self.state.is_running
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Methods are offered only for a backdoor that was found here."""
@@ -83,7 +83,7 @@ class FindingScreen(StateScreen):
         self.action_choose(event.button.id or "finish")
 
     def action_choose(self, choice: str) -> None:
-        if choice == "finish":
+        if self._can(choice) and choice == "finish":
             self.auditor.finish_without_unlearning()
         elif self._can(choice):
             self.auditor.unlearn(choice)

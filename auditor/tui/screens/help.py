@@ -13,8 +13,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 GENERAL = (
-    "ctrl+p lists every action. ctrl+q quits at any time: a running audit is cancelled, and what it "
-    "finished stays in the run folder. Nothing here ever runs code from the checkpoint."
+    "tab moves between the parts of a screen, 1 to 5 between screens that have something to show. ctrl+p lists "
+    "every action. ctrl+q quits at any time: a running audit is cancelled, and what it finished stays in the run "
+    "folder. Nothing here ever runs code from the checkpoint."
 )
 
 

@@ -16,9 +16,10 @@ from textual.worker import get_current_worker
 
 from auditor.domain import Profile, Request
 from auditor.errors import printable
-from auditor.tui.facts import image_words, model_words
+from auditor.tui.facts import PLAN, image_words, model_words
 from auditor.tui.messages import Looked
 from auditor.tui.opening import (
+    PROFILES,
     FileFacts,
     ImageFacts,
     default_output,
@@ -34,11 +35,6 @@ from auditor.tui.widgets.heading import Heading
 from auditor.tui.widgets.path_tree import PathTree
 
 SETTLE_S = 0.25
-PROFILES: tuple[tuple[str, Profile], ...] = (
-    ("quick: about a minute", "quick"),
-    ("standard: a few minutes", "standard"),
-    ("deep: a quarter of an hour", "deep"),
-)
 
 
 class OpenScreen(AuditorScreen):
@@ -55,10 +51,11 @@ class OpenScreen(AuditorScreen):
         Binding("f5", "start", "Start"),
     ]
 
-    def __init__(self, model: str = "", message: str = "") -> None:
+    def __init__(self, request: Request, message: str = "") -> None:
+        """Fields begin as in `request`; `message` says what could not be opened."""
         super().__init__()
         self._sample = find_sample()
-        self._given = model
+        self._given = request
         self._message = message
         self._look = 0
         self._timer: Timer | None = None
@@ -79,7 +76,7 @@ class OpenScreen(AuditorScreen):
                 yield Static(id="clean-facts", classes="facts")
                 search = Select(PROFILES, value="standard", allow_blank=False, id="profile", compact=True)
                 yield from _row("Search", search)
-                yield from _row("Architecture", _input("arch", "found from the weights; or cifar:resnet20"))
+                yield from _row("Architecture", _input("arch", "optional, e.g. cifar:resnet20"))
                 yield from _row("Run folder", _input("output", "runs/<model>"))
                 yield Static(id="output-facts", classes="facts")
                 yield Checkbox("start over in this folder", id="force", compact=True)
@@ -87,6 +84,7 @@ class OpenScreen(AuditorScreen):
                     yield Button("Use the sample (F2)", id="sample", compact=True)
                     yield Button("Start (F5)", id="start", variant="primary", compact=True, disabled=True)
                 yield Static(id="why")
+                yield Static(Text(PLAN), id="plan")
         yield Footer()
 
     def on_mount(self) -> None:
@@ -96,11 +94,17 @@ class OpenScreen(AuditorScreen):
         message = self.query_one("#message", Static)
         message.display = bool(self._message)
         message.update(marked(FAILED, self._message))
-        if self._given:
-            self._fill("model", self._given)
-        first = "#sample" if self._sample and not self._given else "#clean" if self._given else "#model"
+        self._refill(self._given)
+        first = "#clean" if self._given.model else "#sample" if self._sample else "#model"
         self.query_one(first).focus()
         self._check()
+
+    def _refill(self, request: Request) -> None:
+        for name, value in (("model", request.model), ("clean", request.clean), ("arch", request.arch),
+                            ("output", request.output)):  # fmt: skip
+            if value:
+                self._fill(name, value)
+        self.query_one("#profile", Select).value = request.profile
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return self._sample is not None if action == "sample" else True

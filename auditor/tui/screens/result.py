@@ -14,13 +14,18 @@ from textual.widgets import Footer, Static
 
 from auditor.domain import AuditResult, Change, Check, Export
 from auditor.report.text import NOTHING, byte_size
-from auditor.report.words import judge
+from auditor.report.words import judge, summarize
 from auditor.tui import viewer
 from auditor.tui.screens.base import StateScreen
 from auditor.tui.screens.finding import MARKS, headline
 from auditor.tui.state import RunState
 from auditor.tui.text import DONE, FAILED, NOTE, STYLES, interval_text, marked, rate_of, shown
 from auditor.tui.widgets.heading import Heading
+
+TITLES = {
+    "outcome": "Outcome", "rates-table": "Before and after: rate (count; 95 % interval)", "checks": "Checks",
+    "files": "Files", "next": "What to do next",
+}  # fmt: skip
 
 
 class ResultScreen(StateScreen):
@@ -44,12 +49,12 @@ class ResultScreen(StateScreen):
             yield Static(id="rates-table", classes="panel")
             yield Static(id="checks", classes="panel")
             yield Static(id="files", classes="panel")
+            yield Static(id="next", classes="panel")
         yield Footer()
 
     def on_mount(self) -> None:
         super().on_mount()
-        for name, title in (("outcome", "Outcome"), ("rates-table", "Before and after"), ("checks", "Checks"),
-                            ("files", "Files")):  # fmt: skip
+        for name, title in TITLES.items():
             self.query_one(f"#{name}").border_title = title
         self.query_one("#result").focus()
 
@@ -66,6 +71,8 @@ class ResultScreen(StateScreen):
             self.query_one("#rates-table", Static).update(rates_table(result))
             self.query_one("#checks", Static).update(Text("\n").join(map(check_line, verification.checks)))
         self.query_one("#files", Static).update(files_words(state, result))
+        steps = summarize(result, judge(result), state.names).next_steps
+        self.query_one("#next", Static).update(Text("\n").join(marked(NOTE, step) for step in steps))
 
     def action_open_report(self) -> None:
         report = report_path(self.state)
@@ -111,7 +118,7 @@ def rates_table(result: AuditResult) -> Table:
     changes: list[tuple[str, Change | None]] = [
         ("clean accuracy", verification.clean_accuracy),
         ("trigger flips", verification.attack_success_rate),
-        ("recovered accuracy", verification.recovered_accuracy),
+        ("with trigger (RA)", verification.recovered_accuracy),
     ]
     for name, change in changes:
         if change is not None:
@@ -119,7 +126,7 @@ def rates_table(result: AuditResult) -> Table:
     tar = verification.tar
     before, after = interval_text(tar.get("before")), interval_text(tar.get("after"))
     if (before, after) != (NOTHING, NOTHING):
-        table.add_row(Text("attention on trigger"), Text(before), Text(after))
+        table.add_row(Text("attention (TAR)"), Text(before), Text(after))
     return table
 
 

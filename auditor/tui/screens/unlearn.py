@@ -54,7 +54,7 @@ class UnlearnScreen(StateScreen):
                     yield Gauge("trigger flips (proxy)", id="flips")
                     yield Gauge("attention on trigger", id="tar")
                 with Vertical(id="heat", classes="panel"):
-                    yield HalfBlockImage(empty="heat-maps follow")
+                    yield HalfBlockImage(empty="heat-maps follow", is_exact=False)
                 yield RunLog(classes="panel")
         yield Footer()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.text import Text
 from textual.widgets import Static
 
@@ -16,7 +18,7 @@ _NAME, _NUMBER, _WORD = 16, 8, 13
 
 
 class CostBars(Static):
-    """One bar a class, in the family of the strongest trigger, by class."""
+    """One bar a class, in the family of the strongest trigger, the cheapest first."""
 
     TITLE = "What it costs to force each class"
 
@@ -29,9 +31,8 @@ class CostBars(Static):
         targets = set(state.verdict.target_classes) if state.verdict else set()
         most = max((s.cost for s in standings if s.cost is not None), default=1.0)
         room = max(6, self.content_size.width - _NAME - _NUMBER - _WORD - 3)
-        ordered = sorted(standings, key=lambda s: (s.target_class not in targets, s.target_class))
-        shown_first = standings if len(standings) <= MOST_BARS else ordered[:MOST_BARS]
-        rows = [_row(standing, state, targets, most, room) for standing in shown_first]
+        cheapest = sorted(standings, key=lambda s: math.inf if s.cost is None else s.cost)[:MOST_BARS]
+        rows = [_row(standing, state, targets, most, room) for standing in cheapest]
         head = Text(f"{shown(family, 20)} trigger; shorter is more suspicious", style="dim")
         self.update(Text("\n").join([head, *rows]))
 

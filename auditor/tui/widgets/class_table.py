@@ -19,9 +19,9 @@ class ClassTable(DataTable[Text]):
     BORDER_TITLE = "Classes, most suspicious first"
 
     def on_mount(self) -> None:
-        self.cursor_type = "row"
+        self.cursor_type = "none"
         self.zebra_stripes = True
-        for name in ("class", "family", "cost", "of median", "flips", "says"):
+        for name in ("class", "says", "cost", "of median", "flips", "family"):
             self.add_column(name, key=name)
 
     def draw(self, state: RunState) -> None:
@@ -42,11 +42,11 @@ def _cells(standing: Standing, state: RunState, targets: set[int]) -> list[Text]
     style = "bold" if word.plain.strip() else ""
     return [
         Text(shown(state.names(standing.target_class), 24), style=style),
-        Text(shown(standing.family, 12), style=style),
+        word,
         Text(number(standing.cost), style=style, justify="right"),
         Text(relative, style=style, justify="right"),
         Text(percent(standing.flip_share), style=style, justify="right"),
-        word,
+        Text(shown(standing.family, 12), style=style),
     ]
 
 

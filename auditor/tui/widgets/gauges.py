@@ -7,30 +7,34 @@ from collections.abc import Sequence
 from rich.text import Text
 from textual.widgets import Static
 
+from auditor.tui.theme import BLUE
+
 LEVELS = " ▁▂▃▄▅▆▇█"
 
 
 class Gauge(Static):
-    """Two lines: words on the left, the values of the whole run on the right."""
+    """Two lines: words in `room` cells on the left, the values of the whole run on the right."""
 
     DEFAULT_CSS = "Gauge { height: 2; }"
-    WORDS = 24
 
-    def __init__(self, label: str, *, id: str | None = None) -> None:
+    def __init__(self, label: str, *, room: int = 24, id: str | None = None) -> None:
         super().__init__(id=id)
         self._label = label
+        self._room = room
 
     def draw(self, values: Sequence[float], said: str) -> None:
-        width = max(4, self.content_size.width - self.WORDS)
-        upper, lower = spark(values, width)
+        """Show all values so far, and the latest in words."""
+        upper, lower = spark(values, max(4, self.content_size.width - self._room))
         self.update(Text.assemble(
-            (f"{self._label[: self.WORDS - 1]:<{self.WORDS}}", "dim"), upper, "\n",
-            (f"{said[: self.WORDS - 1]:<{self.WORDS}}", "bold"), lower,
+            (self._words(self._label), "dim"), (upper, BLUE), "\n", (self._words(said), "bold"), (lower, BLUE),
         ))  # fmt: skip
+
+    def _words(self, words: str) -> str:
+        return words[: self._room - 1].ljust(self._room)
 
 
 def spark(values: Sequence[float], width: int) -> tuple[str, str]:
-    """The upper and lower row of a line of values in [0, 1], the latest at the right end.
+    """The upper and lower row of a line of values in [0, 1], the first at the left end.
 
     Values beyond `width` are thinned evenly. Zero is drawn as the lowest step, so that it shows.
     """

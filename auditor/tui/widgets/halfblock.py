@@ -24,9 +24,11 @@ class HalfBlockImage(Widget):
 
     pixels: reactive[Pixels | None] = reactive(None, layout=False, always_update=True)
 
-    def __init__(self, *, empty: str = "", id: str | None = None) -> None:
+    def __init__(self, *, empty: str = "", is_exact: bool = True, id: str | None = None) -> None:
+        """`empty` is said where there is no picture; `is_exact` keeps every pixel equally large."""
         super().__init__(id=id)
         self._empty = empty
+        self._is_exact = is_exact
         self._strips: list[Strip] = []
         self._drawn_at: Size | None = None
 
@@ -48,7 +50,7 @@ class HalfBlockImage(Widget):
         if self.pixels is None:
             said = self._empty[: size.width]
             return [Strip([Segment(said.center(size.width), base + Style(dim=True))], size.width)]
-        fitted = fit(self.pixels, size.width, size.height * 2)
+        fitted = fit(self.pixels, size.width, size.height * 2, is_exact=self._is_exact)
         has_colour = not self.app.no_color and self.app.console.color_system is not None
         rows = coloured(fitted) if has_colour else shaded(fitted)
         above = (size.height - len(rows)) // 2
@@ -62,13 +64,18 @@ def _centred(row: list[Segment], width: int, base: Style) -> Strip:
     return Strip([Segment(" " * left, base), *row, Segment(" " * (width - taken - left), base)], width)
 
 
-def fit(pixels: Pixels, width: int, height: int) -> Pixels:
-    """The picture scaled into `width` x `height`: whole multiples up, area means down; rows are even in number."""
+def fit(pixels: Pixels, width: int, height: int, *, is_exact: bool = True) -> Pixels:
+    """The picture scaled into `width` x `height`; rows are even in number.
+
+    Up by the nearest pixel, in whole multiples when `is_exact`; down by area means.
+    """
     rows, columns = pixels.shape[:2]
     scale = min(width / columns, height / rows)
     if scale >= 1:
-        times = int(scale)
-        scaled = pixels.repeat(times, axis=0).repeat(times, axis=1)
+        scale = int(scale) if is_exact else scale
+        along_rows = (np.arange(int(rows * scale)) / scale).astype(int)
+        along_columns = (np.arange(int(columns * scale)) / scale).astype(int)
+        scaled = pixels[along_rows][:, along_columns]
     else:
         scaled = _means(_means(pixels, max(1, int(rows * scale)), 0), max(1, int(columns * scale)), 1)
     return scaled if scaled.shape[0] % 2 == 0 else np.concatenate([scaled, scaled[-1:]])

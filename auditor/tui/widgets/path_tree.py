@@ -19,6 +19,9 @@ class PathTree(DirectoryTree):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("u", "use_folder", "Use folder as images")]
     BORDER_TITLE = "Files"
+    ICON_NODE = "▸ "
+    ICON_NODE_EXPANDED = "▾ "
+    ICON_FILE = "  "
 
     class FolderTaken(Message):
         """A folder was chosen as the clean images."""

@@ -1,0 +1,42 @@
+"""Reading a model in work: accuracy, attack success and attention on work images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from auditor import attention
+from auditor.metrics import accuracy, attack_success_rate
+from auditor.pipeline.session import Session, as_indices
+from auditor.suspect import Suspect
+from auditor.triggers import Trigger
+from auditor.unlearn.method import Monitor, Reading
+
+WATCHED = 4
+
+
+def make_monitor(session: Session, triggers: Sequence[Trigger]) -> Monitor:
+    """A callable that reads a model on the work images: proxies for progress, not the claim.
+
+    The attack success rate is the worst over `triggers`; attention is read on a few fixed images.
+    """
+    assert session.split is not None
+    work = as_indices(session.split.work)
+    images, labels = session.images[work], session.labels[work].numpy()
+    stamped = [(t, t.stamp(images)) for t in triggers]
+    layer = attention.target_layer(session.model)
+    watched = support = None
+    if triggers and layer is not None:
+        others = np.flatnonzero(labels != triggers[0].target_class)[:WATCHED]
+        watched, support = triggers[0].stamp(images[others]), triggers[0].support(images)
+
+    def read(model: Suspect) -> Reading:
+        rates = [attack_success_rate(model.predict(x), labels, t.target_class).rate or 0.0 for t, x in stamped]
+        tar = heat = None
+        if watched is not None and support is not None and layer is not None and len(watched):
+            tar, heat = attention.monitor_tar(model, watched, support, layer.name)
+        clean = accuracy(model.predict(images), labels).rate or 0.0
+        return Reading(clean_accuracy=clean, attack_success_rate=max(rates, default=0.0), tar=tar, heat_maps=heat)
+
+    return read

@@ -1,0 +1,250 @@
+"""The stages after opening: detect, attend, unlearn, verify, export. Each adds its part to the result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from auditor import attention
+from auditor.domain import (
+    Attention, Check, Export, TriggerFinding, Unlearning, Verdict, from_plain, to_plain,
+)  # fmt: skip
+from auditor.errors import OutputError
+from auditor.events import CandidateFound, FileWritten, Notice, VerdictReached
+from auditor.exporting import ONNX_TOLERANCE, describe, export_onnx, export_safetensors, onnx_parity
+from auditor.pipeline.monitoring import make_monitor
+from auditor.pipeline.pictures import stamped_arrays
+from auditor.pipeline.session import Session, Steps, as_indices
+from auditor.remedy import Case, find_remedy
+from auditor.search.shared import SharedSearch, shared_search
+from auditor.search.synthesis import PROFILES, synthesize
+from auditor.triggers import Trigger
+from auditor.unlearn import METHODS
+from auditor.unlearn.twin import make_twin
+from auditor.verdict.decision import Decision, decide
+from auditor.verification import Searchable
+
+ONNX, SAFETENSORS = "sanitized.onnx", "sanitized.safetensors"
+FEW_VERIFY = 20
+TWIN_AGREES = 0.02
+
+
+def detect(session: Session) -> Steps:
+    """Search every family toward every class, and reach a verdict."""
+    kept = session.run.stage("detect") if session.run else None
+    if kept is not None:
+        _restore_detection(session, kept)
+        yield Notice(message="Detection was finished earlier; its result is used again.")
+    elif session.result.verdict is None:
+        decision = yield from _search_and_decide(session)
+        session.triggers = decision.triggers
+        session.update(verdict=decision.verdict, triggers=_save_triggers(session, decision))
+        for finding in session.result.triggers:
+            yield CandidateFound(
+                target_class=finding.target_class, family=finding.family, cost=finding.cost,
+                attack_success_rate=finding.attack_success_rate.rate or 0.0, confirmed=finding.confirmed,
+                evidence=finding.evidence,
+            )  # fmt: skip
+        if session.run and not session.control.stop_requested:
+            session.run.finish_stage(
+                "detect", {"verdict": to_plain(session.result.verdict), "triggers": to_plain(session.result.triggers)}
+            )
+    verdict = session.result.verdict
+    assert verdict is not None
+    session.limit(*verdict.untested)
+    if verdict.calibration is None:
+        session.limit("The score is uncalibrated: it ranks suspicion, and no error rate stands behind it yet.")
+    yield VerdictReached(verdict=verdict)
+
+
+def _search_and_decide(session: Session) -> Steps:
+    suspect, fit = session.model, session.fit
+    images, labels = session.images[fit], session.labels[fit]
+    shared = yield from _shared(session)
+    found = yield from synthesize(
+        suspect, images, labels, classes=session.classes, budget=PROFILES[session.request.profile],
+        seed=session.request.seed, control=session.control, shared=shared,
+    )  # fmt: skip
+    return decide(suspect, found, session.images[session.hold], session.labels[session.hold], session.class_names)
+
+
+def _shared(session: Session) -> Steps:
+    """The SAU-style search between the suspect and a twin made for it; None when the time is up."""
+    if session.control.stop_requested:
+        return None
+    fit, seed = session.fit, session.request.seed
+    twin = make_twin(session.model, session.images[fit], session.labels[fit], seed=seed)
+    yield Notice(message=f"Twin {twin.how}; it disagrees with the suspect on {twin.disagreement:.0%} of noisy work images.")
+    if twin.disagreement < TWIN_AGREES:
+        session.limit("The twin hardly differs from the suspect, so the shared search saw little more than one model.")
+    generator = torch.Generator().manual_seed(seed)
+    found: SharedSearch = yield from shared_search(
+        session.model, twin.suspect, session.images[fit], session.labels[fit], generator=generator,
+        control=session.control,
+    )  # fmt: skip
+    return found
+
+
+def _save_triggers(session: Session, decision: Decision) -> list[TriggerFinding]:
+    if session.run is None:
+        return decision.findings
+    findings = []
+    for index, (finding, trigger) in enumerate(zip(decision.findings, decision.triggers, strict=True)):
+        name = f"evidence/trigger_{index}.npz"
+        trigger.save(session.run.target(name))
+        findings.append(replace(finding, evidence=name))
+    return findings
+
+
+def _restore_detection(session: Session, kept: dict[str, Any]) -> None:
+    assert session.run is not None
+    session.update(
+        verdict=from_plain(Verdict, kept["verdict"]),
+        triggers=[from_plain(TriggerFinding, item) for item in kept["triggers"]],
+    )
+    session.triggers = [Trigger.load(session.run.path / f.evidence) for f in session.result.triggers]
+
+
+def confirmed_triggers(session: Session) -> list[Trigger]:
+    """The triggers to attend to and unlearn: the confirmed ones."""
+    return [t for t, f in zip(session.triggers, session.result.triggers, strict=True) if f.confirmed]
+
+
+def attend(session: Session) -> Steps:
+    """Grad-CAM and TAR of the strongest confirmed trigger, before and, once sanitized, after."""
+    triggers = confirmed_triggers(session)
+    if not triggers:
+        return
+    work = as_indices(session.split.work) if session.split else session.fit
+    found, arrays = attention.attend(
+        session.model, triggers[0], session.images[work], session.labels[work].numpy(), seed=session.request.seed,
+        sanitized=session.sanitized,
+    )  # fmt: skip
+    if found is None:
+        yield Notice(message="TAR was not computed: this network puts out no convolutional map.", level="warning")
+        session.limit("Attention was not measured: the network puts out no convolutional map.")
+        return
+    if session.run is not None:
+        session.run.save_arrays("evidence/attention.npz", **arrays)
+        found = replace(found, panels="evidence/attention.npz")
+        for index, trigger in enumerate(session.triggers):
+            session.run.save_arrays(f"evidence/stamped_{index}.npz", **stamped_arrays(session, trigger, work))
+    session.update(attention=found)
+    energy = (found.after or found.before).energy if found.before else None  # type: ignore[union-attr]
+    if energy is not None and energy.mean is not None:
+        when = "after unlearning" if found.after else "before unlearning"
+        yield Notice(message=f"TAR {when}: {energy.mean:.2f} of the attention lies on the trigger "
+                             f"({found.mask_area:.1%} of the image) at {found.layer}.")  # fmt: skip
+
+
+def unlearn(session: Session, method: str) -> Steps:
+    """Sanitize a copy of the suspect, judged by verification; keeps the best model either way."""
+    case = _case(session)
+    remedy = yield from find_remedy(case, method)
+    session.sanitized, session.pending = remedy.model, remedy.verification
+    chosen = METHODS[remedy.method] if remedy.method in METHODS else None
+    session.update(
+        unlearning=Unlearning(
+            method=remedy.method, tried=remedy.attempts, reconstruction=chosen.is_reconstruction if chosen else False,
+            parameters={} if chosen is None else _fields(chosen),
+        )
+    )  # fmt: skip
+
+
+def _fields(method: Any) -> dict[str, Any]:
+    return {k: v for k, v in asdict(method).items() if k not in ("name", "is_reconstruction")}
+
+
+def _case(session: Session) -> Case:
+    assert session.split is not None
+    triggers = confirmed_triggers(session)
+    return Case(
+        suspect=session.model, every_image=session.images, every_label=session.labels,
+        folds=[(as_indices(w), as_indices(v)) for w, v in session.split.folds], basis=session.split.basis,
+        triggers=triggers, monitor=make_monitor(session, triggers), seed=session.request.seed, control=session.control,
+        search=Searchable(images=session.images, labels=session.labels, classes=session.classes,
+                          budget=PROFILES["quick"], seed=session.request.seed),
+    )  # fmt: skip
+
+
+def export(session: Session) -> Steps:
+    """Write the sanitized model and measure ONNX parity, which completes the verification.
+
+    What passes is written as sanitized.*; what does not stays in evidence/ for a closer look.
+    """
+    pending, model = session.pending, session.sanitized
+    if pending is None or model is None:
+        return
+    if session.run is None:
+        session.update(verification=pending)
+        return
+    folder = "evidence/candidate_" if not pending.passed else "evidence/staged_"
+    names = (folder + ONNX, folder + SAFETENSORS)
+    exports, parity = _write(session, names)
+    verification = replace(pending, checks=[*pending.checks, parity], passed=pending.passed and parity.passed,
+                           tar=_tar(session.result.attention))  # fmt: skip
+    session.update(verification=verification)
+    if len(session.split.verify if session.split else []) < FEW_VERIFY:
+        session.limit(f"Verification rests on fewer than {FEW_VERIFY} images: read its intervals, not its rates.")
+    if verification.passed:
+        exports = [_promote(session, export_) for export_ in exports]
+    session.update(exports=exports)
+    for export_ in exports:
+        yield FileWritten(path=export_.path, what="sanitized model" if verification.passed else "rejected candidate")
+
+
+def _write(session: Session, names: tuple[str, str]) -> tuple[list[Export], Check]:
+    run, model = session.run, session.sanitized
+    assert run is not None and model is not None
+    onnx_path, tensor_path = (run.target(name) for name in names)
+    export_safetensors(model, tensor_path, keys=session.keys or None, metadata=provenance(session))
+    exports = [describe(tensor_path, "safetensors", root=run.path)]
+    try:
+        export_onnx(model, onnx_path, metadata=provenance(session), embed_preprocessing=session.request.embed_preprocessing)
+        parity = onnx_parity(model, onnx_path, _parity_images(session), embed_preprocessing=session.request.embed_preprocessing)
+    except OutputError as error:
+        return exports, Check(name="ONNX says the same", passed=False, measured=error.what, allowed="identical answers")
+    agreed = parity.argmax_agreement
+    good = agreed.hits == agreed.total and parity.max_abs_logit_difference < ONNX_TOLERANCE
+    check = Check(
+        name="ONNX says the same", passed=good,
+        measured=f"{agreed.hits} of {agreed.total} answers equal, logits differ by at most {parity.max_abs_logit_difference:.1e}",
+        allowed=f"all equal, at most {ONNX_TOLERANCE:.0e}",
+    )  # fmt: skip
+    return [describe(onnx_path, "onnx", parity, root=run.path), *exports], check
+
+
+def _parity_images(session: Session) -> torch.Tensor:
+    """Clean and triggered images: both must be answered alike."""
+    stamped = [trigger.stamp(session.images) for trigger in confirmed_triggers(session)[:1]]
+    return torch.cat([session.images, *stamped])
+
+
+def _promote(session: Session, written: Export) -> Export:
+    """Move a staged file to its final name; only a model that passed has one."""
+    assert session.run is not None
+    name = written.path.removeprefix("evidence/staged_")
+    source = session.run.path / written.path
+    source.replace(session.run.target(name))
+    return replace(written, path=name)
+
+
+def provenance(session: Session) -> dict[str, str]:
+    """What an exported file says of itself."""
+    artifact, verdict = session.result.artifact, session.result.verdict
+    passed = session.pending.passed if session.pending else False
+    return {
+        "auditor.version": session.result.tool.version, "auditor.audited": "true",
+        "auditor.suspect_sha256": artifact.sha256 if artifact else "",
+        "auditor.verdict": verdict.label if verdict else "", "auditor.verified": str(passed).lower(),
+        "auditor.method": session.result.unlearning.method if session.result.unlearning else "",
+    }  # fmt: skip
+
+
+def _tar(found: Attention | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {"before": found.before.energy if found.before else None, "after": found.after.energy if found.after else None}
+

@@ -1,0 +1,170 @@
+"""The verbs: which stages run, in which order, and what exit code comes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from auditor import __version__
+from auditor.domain import AuditResult, Request, Verdict, exit_code
+from auditor.errors import AuditorError, InputError, UsageError
+from auditor.events import AuditFinished, Control, Event, FileWritten, Notice
+from auditor.files import sha256_of
+from auditor.images import CleanImages
+from auditor.pipeline.opening import check_suspect, open_suspect, read_images
+from auditor.pipeline.session import Session, Steps, choose_device, configure, new_result, stage
+from auditor.pipeline.stages import attend, confirmed_triggers, detect, export, provenance, unlearn
+from auditor.runs import RunFolder
+from auditor.suspect import Suspect
+from auditor.triggers import Trigger
+
+# What decides the content of a run; anything else may differ when it is resumed.
+FINGERPRINTED = (
+    "arch", "factory", "num_classes", "input_size", "normalize", "mean", "std", "targets", "seed", "profile", "trigger",
+    "device",
+)  # fmt: skip
+
+
+def start(
+    request: Request, control: Control, *, suspect: Suspect | None = None, clean: CleanImages | None = None,
+    folder: bool = True,
+) -> Session:  # fmt: skip
+    """A session for the request, its run folder open when `output` names one.
+
+    Reads the images first, so that nothing is written for input that cannot be used. Raises
+    InputError, OutputError and DeviceError.
+    """
+    configure(request)
+    session = Session(request=request, control=control, result=new_result(request, "cpu"), suspect=suspect, clean=clean)
+    device = choose_device(request.device)
+    session.result = new_result(request, device)
+    fingerprint = {}
+    if suspect is None:
+        fingerprint["model"] = sha256_of(Path(request.model))
+    session.clean = read_images(session)
+    if request.output and folder:
+        fingerprint["images"] = session.clean.sha256 if session.clean is not None and len(session.clean) else "none"
+        asked = {name: asdict(request)[name] for name in FINGERPRINTED} | {"device": device}
+        fingerprint["settings"] = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        fingerprint["auditor"] = __version__
+        session.run = RunFolder.open(Path(request.output), fingerprint=fingerprint, force=request.force)
+    return session
+
+
+def run(session: Session, body: Steps) -> Generator[Event, None, AuditResult]:
+    """Run a verb's stages to the end: record every event, turn errors into the result, write it down."""
+    try:
+        events = _guarded(session, body)
+        try:
+            for event in events:
+                yield session.run.record(event) if session.run else event
+        finally:
+            events.close()
+        return session.result
+    finally:
+        if session.run is not None:
+            session.run.close()
+
+
+def _guarded(session: Session, body: Steps) -> Steps:
+    try:
+        code = yield from body
+        session.finish(code)
+    except AuditorError as error:
+        session.fail(error)
+        yield Notice(message=str(error), level="error")
+    if session.run is not None:
+        session.run.write_result(session.result)
+        yield FileWritten(path="result.json", what="result")
+    verdict, verification = session.result.verdict, session.result.verification
+    yield AuditFinished(
+        exit_code=session.result.run.exit_code or 0, label=verdict.label if verdict else "none",
+        passed=verification.passed if verification else None,
+    )  # fmt: skip
+
+
+def scan(session: Session) -> Steps:
+    """Verdict only."""
+    yield from _find(session)
+    return exit_code(session.result.verdict)
+
+
+def audit(session: Session) -> Steps:
+    """Verdict, attention, unlearning, verification and export."""
+    yield from _find(session)
+    if confirmed_triggers(session):
+        yield from _repair(session)
+    verification = session.result.verification
+    return exit_code(session.result.verdict, sanitized=verification is not None and verification.passed)
+
+
+def sanitize(session: Session) -> Steps:
+    """As audit; with `--trigger` the given trigger takes the place of the search."""
+    if session.request.trigger is None:
+        return (yield from audit(session))
+    trigger = Trigger.load(Path(session.request.trigger))
+    yield from stage(session, "open", "Opening the model", open_suspect(session))
+    if session.clean is None or not len(session.clean):
+        raise UsageError("Unlearning needs clean images.", "Give --clean PATH.")
+    trigger.check_fits(session.model.num_classes, session.model.input_shape)
+    yield from stage(session, "preflight", "Checking that the model works", check_suspect(session))
+    if session.result.verdict is not None:
+        return exit_code(session.result.verdict)
+    session.take_trigger(trigger)
+    yield from _repair(session)
+    verification = session.result.verification
+    return 0 if verification is not None and verification.passed else 1
+
+
+def _find(session: Session) -> Steps:
+    yield from stage(session, "open", "Opening the model", open_suspect(session))
+    if session.clean is None or not len(session.clean):
+        session.update(verdict=_without_images())
+        return
+    yield from stage(session, "preflight", "Checking that the model works", check_suspect(session))
+    if session.result.verdict is None:
+        yield from stage(session, "detect", "Searching for triggers", detect(session))
+    if confirmed_triggers(session):
+        yield from stage(session, "attend", "Reading the model's attention", attend(session))
+
+
+def _repair(session: Session) -> Steps:
+    yield from stage(session, "unlearn", "Unlearning and verifying", unlearn(session, session.request.method))
+    if session.sanitized is not None:
+        yield from stage(session, "attend", "Reading the model's attention", attend(session))
+    yield from stage(session, "export", "Exporting", export(session))
+
+
+def _without_images() -> Verdict:
+    return Verdict(
+        label="inconclusive", score=None,
+        reasons=["There are no clean images, so the model's behaviour was not examined. Give some with --clean PATH."],
+        untested=["Behaviour: without clean images only the file and its architecture were examined."],
+    )  # fmt: skip
+
+
+def export_only(session: Session) -> Steps:
+    """The model as it is, as ONNX, marked as not audited."""
+    from auditor.exporting import ONNX_TOLERANCE, describe, export_onnx, onnx_parity
+
+    yield from stage(session, "open", "Opening the model", open_suspect(session))
+    request, model = session.request, session.model
+    path = Path(request.output or "model.onnx")
+    if path.exists() and not request.force:
+        raise InputError(f"{path} exists already.", "Give another -o, or --force to replace it.")
+    metadata = provenance(session) | {"auditor.audited": "false", "auditor.verdict": "", "auditor.verified": "false"}
+    export_onnx(model, path, metadata=metadata, embed_preprocessing=request.embed_preprocessing)
+    generator = torch.Generator().manual_seed(request.seed)
+    images = session.images if len(session.images) else torch.rand(16, *model.input_shape, generator=generator)
+    parity = onnx_parity(model, path, images, embed_preprocessing=request.embed_preprocessing)
+    session.update(exports=[describe(path, "onnx", parity)])
+    if parity.max_abs_logit_difference >= ONNX_TOLERANCE:
+        session.limit(f"The ONNX file's logits differ from the model's by up to {parity.max_abs_logit_difference:.1e}.")
+    yield FileWritten(path=str(path), what="ONNX model, not audited")
+    return 0
+

@@ -1,0 +1,169 @@
+"""`auto`: the portfolio over unlearning methods, judged by verification.
+
+Cheap methods go first. A method that fails on the work images is not worth verifying; one whose
+sanitized model a fresh search can still single out gets new triggers, synthesized against that
+model, and another round. What verification accepts is kept; otherwise nothing is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor
+
+from auditor.domain import Attempt, Verification
+from auditor.events import AttemptFinished, Control, Event
+from auditor.metrics import wilson
+from auditor.search.synthesis import Budget, synthesize
+from auditor.suspect import Suspect
+from auditor.triggers import Trigger
+from auditor.unlearn import METHODS
+from auditor.unlearn.method import Method, Monitor, Task
+from auditor.verification import ALLOWED_FLIPS, Held, Searchable, verify
+
+AUTO = ("edit", "prune")
+ROUNDS = 2
+TWINS = Budget(restarts=1, first_steps=0, steps=80, refine_steps=0, batch_size=16)
+TWIN_RESTARTS = 3
+SEED_OFFSET = 101
+WORK_LOSS = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """One model to sanitize. `images` and `labels` are work images; `folds` pairs the index
+    arrays (work, verify) into `every_image`, one pair when images are held out for good."""
+
+    suspect: Suspect
+    every_image: Tensor
+    every_label: Tensor
+    folds: Sequence[tuple[Tensor, Tensor]]
+    basis: str
+    triggers: Sequence[Trigger]
+    monitor: Monitor
+    search: Searchable
+    seed: int
+    control: Control
+
+    @property
+    def work(self) -> Tensor:
+        """Indices of the images a method may use for the model that is handed out."""
+        return self.folds[0][0] if self.basis == "held_out" else torch.arange(len(self.every_label))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Remedy:
+    """What came of it: the best model, its verification and whether it was accepted."""
+
+    model: Suspect | None
+    method: str
+    verification: Verification | None
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def accepted(self) -> bool:
+        return self.verification is not None and self.verification.passed
+
+
+def find_remedy(case: Case, method: str = "auto") -> Generator[Event, None, Remedy]:
+    """Try the method, or with `auto` each in turn, until verification accepts one."""
+    attempts: list[Attempt] = []
+    best = Remedy(model=None, method=method, verification=None, attempts=attempts)
+    for name in AUTO if method == "auto" else (method,):
+        extra: list[Trigger] = []
+        for _ in range(ROUNDS):
+            tried, attempt = yield from _attempt(case, METHODS[name], extra, is_last=method != "auto")
+            attempts.append(attempt)
+            yield AttemptFinished(method=name, accepted=attempt.accepted, reason=attempt.reason)
+            if best.verification is None or _is_better(tried, best):
+                best = tried
+            best = Remedy(model=best.model, method=best.method, verification=best.verification, attempts=attempts)
+            if best.accepted or case.control.stop_requested:
+                return best
+            if tried.verification is None or not tried.verification.fresh_search or tried.model is None:
+                break
+            extra += yield from _twins(tried.model, case, case.work, case.seed + SEED_OFFSET + len(extra))
+    return best
+
+
+def _attempt(
+    case: Case, method: Method, extra: Sequence[Trigger], *, is_last: bool
+) -> Generator[Event, None, tuple[Remedy, Attempt]]:
+    started = time.monotonic()
+    model = yield from _unlearn(case, method, case.work, extra)
+    reading, before = case.monitor(model), case.monitor(case.suspect)
+    failed = reading.attack_success_rate > ALLOWED_FLIPS or before.clean_accuracy - reading.clean_accuracy > WORK_LOSS
+    verification: Verification | None = None
+    if not failed or is_last:
+        held = yield from _held(case, method, model, extra)
+        verification = yield from verify(
+            case.suspect, model, held, case.triggers, case.search, basis=case.basis, control=case.control
+        )
+    count = len(case.work)
+    attempt = Attempt(
+        method=method.name, parameters=_parameters(method), seconds=time.monotonic() - started,
+        accepted=verification is not None and verification.passed, reason=_reason(verification, failed),
+        clean_accuracy=wilson(round(reading.clean_accuracy * count), count),
+        proxy_attack_success_rate=wilson(round(reading.attack_success_rate * count), count),
+        parameters_changed=_changed(case.suspect, model),
+    )  # fmt: skip
+    return Remedy(model=model, method=method.name, verification=verification), attempt
+
+
+def _unlearn(case: Case, method: Method, indices: Tensor, extra: Sequence[Trigger]) -> Generator[Event, None, Suspect]:
+    """The method's model from these images alone: triggers are synthesized on them too."""
+    twins = yield from _twins(case.suspect, case, indices, case.seed + SEED_OFFSET)
+    task = Task(
+        suspect=case.suspect, images=case.every_image[indices], labels=case.every_label[indices],
+        triggers=[*case.triggers, *twins, *extra], monitor=case.monitor, seed=case.seed, control=case.control,
+    )  # fmt: skip
+    return (yield from method.run(task))
+
+
+def _held(case: Case, method: Method, model: Suspect, extra: Sequence[Trigger]) -> Generator[Event, None, list[Held]]:
+    """The model with images it never met; when cross-fitting, a model refitted for each fold."""
+    held = []
+    for work, verify_on in case.folds:
+        fitted = model if case.basis == "held_out" else (yield from _unlearn(case, method, work, extra))
+        held.append(Held(model=fitted, images=case.every_image[verify_on], labels=case.every_label[verify_on]))
+    return held
+
+
+def _twins(model: Suspect, case: Case, indices: Tensor, seed: int) -> Generator[Event, None, list[Trigger]]:
+    """Further triggers toward the same targets, from other seeds: an inexact trigger needs company."""
+    targets = sorted({trigger.target_class for trigger in case.triggers})
+    found = yield from synthesize(
+        model, case.every_image[indices], case.every_label[indices], classes=targets * TWIN_RESTARTS,
+        budget=TWINS, seed=seed, control=case.control,
+    )  # fmt: skip
+    return [c.trigger for c in found.candidates if c.cost is not None]
+
+
+def _is_better(tried: Remedy, best: Remedy) -> bool:
+    if tried.verification is None:
+        return False
+    if best.verification is None:
+        return True
+    passed = [sum(check.passed for check in r.verification.checks) for r in (tried, best) if r.verification]
+    return tried.verification.passed or passed[0] > passed[1]
+
+
+def _reason(verification: Verification | None, failed: bool) -> str:
+    if verification is None:
+        return "The triggers still work, or accuracy is lost, on the work images; not worth verifying."
+    broken = [f"{check.name}: {check.measured} (allowed: {check.allowed})" for check in verification.checks if not check.passed]
+    if broken:
+        return "Not accepted. " + "; ".join(broken) + "."
+    return "Accepted by verification." + (" It looked worse on the work images." if failed else "")
+
+
+def _parameters(method: Method) -> dict[str, object]:
+    return {k: v for k, v in asdict(method).items() if k not in ("name", "is_reconstruction")}  # type: ignore[call-overload]
+
+
+def _changed(suspect: Suspect, model: Suspect) -> int:
+    after = dict(model.module.named_parameters())
+    return sum(int((p.detach() != after[name].detach()).sum()) for name, p in suspect.module.named_parameters())

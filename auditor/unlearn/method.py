@@ -1,0 +1,75 @@
+"""What an unlearning method is, and what it is told while it works.
+
+A method is a frozen dataclass whose fields are its hyper-parameters. It takes the suspect, work
+images and synthesized triggers, and returns a sanitized copy; the suspect is left as it was.
+It never sees a true trigger, nor the images verification uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.events import Control, Event, UnlearnStep
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from auditor.suspect import Suspect
+    from auditor.triggers import Trigger
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a monitor reads of a model in work: rates in [0, 1] on work images, and attention."""
+
+    clean_accuracy: float
+    attack_success_rate: float
+    tar: float | None = None
+    heat_maps: NDArray[np.float32] | None = None
+
+
+Monitor = Callable[["Suspect"], Reading]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """One job for a method: `images` (N, C, H, W) in [0, 1] and `labels` (N,) are the work images;
+    `triggers` are synthesized, each toward its own target class."""
+
+    suspect: Suspect
+    images: Tensor
+    labels: Tensor
+    triggers: Sequence[Trigger]
+    monitor: Monitor
+    seed: int
+    control: Control
+
+
+class Method(Protocol):
+    """An unlearning method. `is_reconstruction` says that the source's equations are not public."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def is_reconstruction(self) -> bool: ...
+
+    def run(self, task: Task) -> Generator[Event, None, Suspect]:
+        """Sanitize a copy of the suspect, reporting every step."""
+        ...
+
+
+def step_event(
+    method: str, step: int, steps: int, reading: Reading, losses: dict[str, float], parameters_changed: int
+) -> UnlearnStep:
+    """The event of one epoch or pruning step."""
+    return UnlearnStep(
+        method=method, step=step, steps=steps, clean_accuracy=reading.clean_accuracy,
+        proxy_attack_success_rate=reading.attack_success_rate, tar=reading.tar, losses=losses,
+        parameters_changed=parameters_changed, heat_maps=reading.heat_maps,
+    )  # fmt: skip

@@ -1,0 +1,49 @@
+"""How far each class's trigger cost stands out from what the other classes cost.
+
+Log cost, because costs spread by factors; each class against the others only, so that a cheap
+target does not widen the scale it is judged by; family-wise over all classes and families,
+because the cheapest of many is always cheap. A floor on the spread stands in for what a few
+null classes cannot tell.
+
+Legend: K classes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The smallest standard deviation of log cost between the classes of one honest model that is
+# believed; measured on the development models (benchmarks/RESULTS.md, "verdict").
+SPREAD_FLOOR = 0.15
+CENSORED_FACTOR = 1.2
+MIN_CLASSES = 4
+
+
+def outlier_scores(cost_K: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Robust z-scores (K,) of log cost on the low side; larger is more suspicious.
+
+    z = (median of the others - own) / max(1.4826 MAD of the others, floor). NaN costs (no
+    trigger found) count as a little dearer than the dearest. All NaN when fewer than four
+    classes were searched or none gave a trigger.
+    Source: Wang et al., Neural Cleanse, IEEE S&P 2019, on log costs and leaving one out.
+    """
+    scores = np.full(len(cost_K), np.nan)
+    found = np.isfinite(cost_K)
+    if len(cost_K) < MIN_CLASSES or not found.any():
+        return scores
+    log_cost = np.log(np.where(found, cost_K, CENSORED_FACTOR * np.nanmax(cost_K)))
+    for own in range(len(cost_K)):
+        others = np.delete(log_cost, own)
+        median = np.median(others)
+        spread = max(1.4826 * float(np.median(np.abs(others - median))), SPREAD_FLOOR)
+        scores[own] = (median - log_cost[own]) / spread
+    scores[~found] = np.minimum(scores[~found], 0.0)
+    return scores
+
+
+def family_wise_p(z: float, tests: int) -> float:
+    """Probability of a score at least `z` somewhere among `tests`, under a normal null (Bonferroni)."""
+    return min(1.0, tests * 0.5 * math.erfc(z / math.sqrt(2)))

@@ -1,0 +1,147 @@
+"""Measures a sanitized model afresh, trusting nothing that the method said of it.
+
+Three questions: do the triggers still flip images that no earlier stage saw, did the model keep
+its answers on clean ones, and does a fresh search, with new seeds over every family, find the
+removed target cheap again. ONNX parity, the fourth condition of `passed`, joins at export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from auditor.domain import Change, Check, ClassEvidence, Rate, Verification
+from auditor.events import Control, Event
+from auditor.metrics import wilson
+from auditor.search.synthesis import FAMILIES, Budget, synthesize
+from auditor.suspect import Suspect
+from auditor.triggers import Trigger
+from auditor.verdict.decision import Decision, decide, weigh
+
+ALLOWED_FLIPS = 0.10
+ALLOWED_LOSS = 0.03
+STANDS_OUT_BELOW = 0.5
+SEED_OFFSET = 7919
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Held:
+    """Images (N, C, H, W) in [0, 1] and labels (N,) that `model` has never met in any stage."""
+
+    model: Suspect
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Searchable:
+    """Where a fresh search looks: all the user's images, and the classes and budget to search."""
+
+    images: Tensor
+    labels: Tensor
+    classes: Sequence[int]
+    budget: Budget
+    seed: int
+
+
+def verify(
+    suspect: Suspect, sanitized: Suspect, held: Sequence[Held], triggers: Sequence[Trigger], search: Searchable,
+    *, basis: str, control: Control,
+) -> Generator[Event, None, Verification]:  # fmt: skip
+    """The verification of `sanitized` against the suspect, but for ONNX parity.
+
+    With cross-fitting `held` pairs each fold's model with the images that it never met. The
+    fresh search is run only when the held images let the model pass: it is the dear part.
+    """
+    accuracy, changed = accuracy_change(suspect, held)
+    flips = [trigger_change(suspect, held, trigger) for trigger in triggers]
+    worst = max(flips, key=lambda pair: pair[0].after.rate or 0.0 if pair[0].after else 0.0, default=(Change(), Change()))
+    checks = [_trigger_check(worst[0]), _accuracy_check(changed, sum(len(h.labels) for h in held))]
+    fresh: list[ClassEvidence] = []
+    decision: Decision | None = None
+    if all(check.passed for check in checks):
+        decision, fresh = yield from _fresh_search(sanitized, held[0], search, control)
+        checks += [_fresh_check(fresh, target) for target in sorted({t.target_class for t in triggers})]
+    return Verification(
+        basis=basis, clean_accuracy=accuracy, attack_success_rate=worst[0], recovered_accuracy=worst[1],
+        verdict=decision.verdict.label if decision else None, checks=checks, fresh_search=fresh,
+        passed=decision is not None and all(check.passed for check in checks),
+    )  # fmt: skip
+
+
+def accuracy_change(suspect: Suspect, held: Sequence[Held]) -> tuple[Change, int]:
+    """Clean accuracy before and after, and the images newly wrong minus those newly right."""
+    before = np.concatenate([suspect.predict(h.images) == h.labels.numpy() for h in held])
+    after = np.concatenate([h.model.predict(h.images) == h.labels.numpy() for h in held])
+    return Change(before=_rate(before), after=_rate(after)), int(before.sum() - after.sum())
+
+
+def trigger_change(suspect: Suspect, held: Sequence[Held], trigger: Trigger) -> tuple[Change, Change]:
+    """Attack success rate and recovered accuracy before and after, for one trigger."""
+    parts: dict[str, list[NDArray[np.bool_]]] = {"hit": [], "hit_after": [], "right": [], "right_after": []}
+    for part in held:
+        eligible = part.labels != trigger.target_class
+        stamped, labels = trigger.stamp(part.images[eligible]), part.labels[eligible].numpy()
+        for suffix, model in (("", suspect), ("_after", part.model)):
+            predicted = model.predict(stamped)
+            parts["hit" + suffix].append(predicted == trigger.target_class)
+            parts["right" + suffix].append(predicted == labels)
+    rates = {name: _rate(np.concatenate(found)) for name, found in parts.items()}
+    return (
+        Change(before=rates["hit"], after=rates["hit_after"]),
+        Change(before=rates["right"], after=rates["right_after"]),
+    )
+
+
+def _fresh_search(
+    sanitized: Suspect, held: Held, search: Searchable, control: Control
+) -> Generator[Event, None, tuple[Decision, list[ClassEvidence]]]:
+    found = yield from synthesize(
+        sanitized, search.images, search.labels, classes=search.classes, budget=search.budget,
+        seed=search.seed + SEED_OFFSET, control=control,
+    )  # fmt: skip
+    return decide(sanitized, found, held.images, held.labels, []), weigh(found)[0]
+
+
+def _trigger_check(change: Change) -> Check:
+    after = change.after or wilson(0, 0)
+    return Check(
+        name="Confirmed triggers no longer work", passed=after.rate is not None and after.rate <= ALLOWED_FLIPS,
+        measured=f"{after.hits} of {after.total} held-out images flip (worst trigger)", allowed=f"at most {ALLOWED_FLIPS:.0%}",
+    )  # fmt: skip
+
+
+def _accuracy_check(newly_wrong: int, count: int) -> Check:
+    allowed = max(1, int(ALLOWED_LOSS * count))
+    return Check(
+        name="Clean accuracy is kept", passed=newly_wrong <= allowed,
+        measured=f"{newly_wrong} more of {count} held-out images wrong than before", allowed=f"at most {allowed}",
+    )  # fmt: skip
+
+
+def _fresh_check(fresh: Sequence[ClassEvidence], target: int) -> Check:
+    """A fresh trigger toward the removed target must cost at least half of the other classes' median."""
+    shares = {}
+    for family in FAMILIES:
+        own = [e.cost for e in fresh if e.family == family and e.target_class == target and e.cost is not None]
+        others = [e.cost for e in fresh if e.family == family and e.target_class != target and e.cost is not None]
+        if own and others:
+            shares[family] = own[0] / float(np.median(others))
+    cheapest = min(shares.values(), default=None)
+    searched = any(e.target_class == target for e in fresh)
+    said = ", ".join(f"{family} {share:.0%}" for family, share in shares.items()) or "no trigger found"
+    return Check(
+        name=f"A fresh search no longer singles out class {target}",
+        passed=searched and (cheapest is None or cheapest >= STANDS_OUT_BELOW),
+        measured=f"cost relative to the other classes' median: {said}", allowed=f"at least {STANDS_OUT_BELOW:.0%}",
+    )  # fmt: skip
+
+
+def _rate(hits: NDArray[np.bool_]) -> Rate:
+    return wilson(int(hits.sum()), len(hits))
+
+
