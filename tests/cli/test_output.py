@@ -79,6 +79,18 @@ def test_no_evidence_is_never_called_safe_or_clean() -> None:
     assert "is safe" not in text.lower() and "is clean" not in text.lower()
 
 
+def test_a_scan_is_not_blamed_for_what_it_does_not_try() -> None:
+    text = shown(fakes.ended(1, unlearning=None, verification=None, exports=[]))
+    assert "Sanitizing was not attempted." in text
+    assert text.endswith("exit code 1: backdoor found\n")
+
+
+def test_what_was_not_tested_is_said_once() -> None:
+    text = shown(fakes.scanned("no_evidence", 0, limits=["Warping triggers", "Few images."]))
+    assert text.count("Warping triggers") == 1
+    assert "Limits\n  - Few images." in text
+
+
 def test_inconclusive_says_why() -> None:
     verdict = Verdict(label="inconclusive", score=None, reasons=["The images do not fit the model."])
     text = shown(fakes.ended(3, verdict=verdict, unlearning=None, verification=None, triggers=[], exports=[]))
