@@ -63,7 +63,7 @@ def verify(chosen: Values) -> int:
 )  # fmt: skip
 def export(chosen: Values) -> int:
     """Write a checkpoint as ONNX, without auditing it; the file says so in its metadata."""
-    return run_verb("export", {**chosen, "profile": "standard"})
+    return run_verb("export", chosen)
 
 
 def register(app: typer.Typer) -> None:
