@@ -200,5 +200,26 @@ def play(*, pause_s: float = 0.0, names: list[str] | None = None) -> Stream:
     return stream
 
 
+def hold() -> Stream:
+    """A search that goes on until it is told to stop or cancel; verbs after the first play to their end."""
+    rest = play()
+    calls: list[str] = []
+
+    def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        calls.append(verb)
+        if len(calls) > 1:
+            return (yield from rest(verb, request, control))
+        yield StageStarted(stage="detect", title="Searching triggers")
+        try:
+            while not control.stop_requested:
+                yield search_step(5)
+                time.sleep(0.01)
+        except Cancelled as error:
+            return result(request, exit_code=130, errors=[record(error)])
+        return result(request, exit_code=1, seen=verdict())
+
+    return stream
+
+
 def record(error: AuditorError) -> ErrorRecord:
     return ErrorRecord(kind=error.kind, what=error.what, next_step=error.next_step)

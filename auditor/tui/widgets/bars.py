@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from rich.cells import set_cell_size
 from rich.text import Text
 from textual.widgets import Static
 
@@ -54,4 +55,4 @@ def _row(standing: Standing, state: RunState, targets: set[int], most: float, ro
     else:
         line, value = bar(standing.cost / most if most > 0 else 0.0, room), number(standing.cost)
     style = word.style if word.plain else STYLES["·"]
-    return Text.assemble(f"{name[: _NAME - 1]:<{_NAME}}", (line, style), f" {value:>{_NUMBER}} ", word)
+    return Text.assemble(set_cell_size(name, _NAME - 1) + " ", (line, style), f" {value:>{_NUMBER}} ", word)

@@ -110,7 +110,7 @@ def shaded(pixels: Pixels) -> list[list[Segment]]:
     low, high = float(cells.min()), float(cells.max())
     spread = (cells - low) / (high - low) if high > low else cells
     index = np.minimum((spread * len(SHADES)).astype(int), len(SHADES) - 1)
-    return [[Segment("".join(SHADES[i] for i in row))] for row in index.tolist()]
+    return [[Segment("".join(SHADES[i] for i in row), Style())] for row in index.tolist()]
 
 
 def heat_colours(maps: Pixels) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.widgets import Static
 
@@ -34,8 +35,8 @@ def _line(stage: Stage, is_running: bool, width: int) -> Text:
         mark, after = FAILED, "cut short"
     room = max(4, width - len(after) - 3)
     title = shown(stage.title or stage.name, 80)
-    title = title if len(title) <= room else title[: room - 1] + "…"
+    title = set_cell_size(title, room) if cell_len(title) <= room else set_cell_size(title, room - 1) + "…"
     style = "bold" if mark == RUNNING else ""
-    return Text.assemble((mark, STYLES.get(mark, "")), " ", (title.ljust(room), style), " ", (after, "dim"))
+    return Text.assemble((mark, STYLES.get(mark, "")), " ", (title, style), " ", (after, "dim"))
 
 

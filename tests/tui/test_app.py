@@ -1,0 +1,378 @@
+"""The application driven by keys, against a recorded audit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
+
+import pytest
+import recorded
+from textual.pilot import Pilot
+from textual.widgets import Button, DataTable, Input, Static
+
+from auditor.domain import AuditResult, ErrorRecord, Request, Verdict
+from auditor.errors import Cancelled, UnsafeCheckpointError, UsageError
+from auditor.events import Control, Event, StageStarted
+from auditor.tui.app import AuditorApp
+from auditor.tui.screens.base import AuditorScreen
+
+Drive = Callable[[AuditorApp, Pilot[int]], Awaitable[None]]
+PATIENCE_S = 15.0
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a sample in it: a real torch zip is not needed to look at a file."""
+    (tmp_path / "samples" / "clean" / "00").mkdir(parents=True)
+    (tmp_path / "samples" / "clean" / "00" / "a.png").write_bytes(b"x")
+    header = b'{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+    (tmp_path / "samples" / "suspect.pt").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def drive(steps: Drive, *, stream: recorded.Stream | None = None, size: tuple[int, int] = (120, 36),
+          model: str = "") -> None:  # fmt: skip
+    app = AuditorApp(model=model, stream=stream or recorded.play())
+
+    async def main() -> None:
+        async with app.run_test(size=size) as pilot:
+            await steps(app, pilot)
+
+    asyncio.run(main())
+
+
+async def until(pilot: Pilot[int], holds: Callable[[], bool]) -> None:
+    """Wait for a condition; fails after `PATIENCE_S`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        await pilot.pause(0.02)
+    await pilot.pause()
+
+
+def on(app: AuditorApp, name: str) -> Callable[[], bool]:
+    return lambda: isinstance(app.screen, AuditorScreen) and app.screen.NAME == name and app.screen.is_mounted
+
+
+def text_of(app: AuditorApp, selector: str) -> str:
+    return str(app.screen.query_one(selector, Static).render())
+
+
+def ready(app: AuditorApp) -> bool:
+    return isinstance(app.focused, Button) and app.focused.id == "start"
+
+
+async def to_finding(app: AuditorApp, pilot: Pilot[int]) -> None:
+    await pilot.press("enter")
+    await until(pilot, lambda: ready(app))
+    await pilot.press("enter")
+    await until(pilot, on(app, "finding"))
+    await pilot.pause(0.2)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)])
+def test_from_open_to_result_in_three_keys(here: Path, size: tuple[int, int]) -> None:
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        # When: sample, start, prune
+        await to_finding(app, pilot)
+        assert "Backdoor found" in text_of(app, "#verdict-words")
+        assert "11 (square-up)" in text_of(app, "#verdict-words")
+        await pilot.press("p")
+        await until(pilot, on(app, "result"))
+        await pilot.pause(0.2)
+        # Then
+        assert app.state.request.method == "prune"
+        assert "Sanitized and verified" in text_of(app, "#outcome")
+        assert "sanitized.onnx" in text_of(app, "#files")
+        assert app.state.result is not None and app.state.result.run.exit_code == 0
+
+    drive(steps, size=size)
+
+
+def test_the_same_folder_and_settings_go_to_both_verbs(here: Path) -> None:
+    seen: list[tuple[str, Request]] = []
+    inner = recorded.play()
+
+    def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        seen.append((verb, request))
+        return (yield from inner(verb, request, control))
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await to_finding(app, pilot)
+        await pilot.press("e")
+        await until(pilot, on(app, "result"))
+
+    drive(steps, stream=stream)
+    assert [verb for verb, _ in seen] == ["scan", "audit"]
+    scan, audit = seen[0][1], seen[1][1]
+    assert scan.output == audit.output == str(Path("runs") / "suspect")
+    assert (scan.model, scan.clean, scan.profile) == (audit.model, audit.clean, audit.profile)
+    assert audit.method == "edit"
+
+
+def test_audit_screen_shows_the_outlier_by_sign_and_word(here: Path) -> None:
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.state.search.step >= 50 and on(app, "audit")())
+        await pilot.pause(0.2)
+        table = app.screen.query_one(DataTable)
+        first = [str(cell) for cell in table.get_row_at(0)]
+        assert first[0] == "class 11" and first[1] == "! stands out"
+        assert [str(cell) for cell in table.get_row_at(1)][1] == ""
+        await until(pilot, on(app, "finding"))
+
+    drive(steps, stream=recorded.play(pause_s=0.05))
+
+
+def test_a_bad_file_is_an_error_in_place(here: Path) -> None:
+    (here / "bad.pt").write_bytes(b"%PDF-1.7 not a checkpoint")
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await until(pilot, lambda: "document" in text_of(app, "#model-facts"))
+        assert "Give the checkpoint of an image classifier." in text_of(app, "#model-facts")
+        assert app.screen.query_one("#start", Button).disabled
+        await pilot.press("f5")
+        assert on(app, "open")()
+
+    drive(steps, model="bad.pt")
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_errors_of_the_stream_stay_where_they_happened(here: Path, raises: bool) -> None:
+    # Given: a verb that ends with an error record, or raises as a misuse does
+    def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        yield StageStarted(stage="open", title="Opening the file safely")
+        error = UnsafeCheckpointError("The pickle calls os.system.", "Ask for safetensors.")
+        if raises:
+            raise UsageError(error.what, error.next_step)
+        return recorded.result(request, exit_code=4, errors=[recorded.record(error)])
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(app.state.errors))
+        await pilot.pause(0.3)
+        assert on(app, "audit")()
+        assert "os.system" in text_of(app, "Problem") and "Ask for safetensors." in text_of(app, "Problem")
+        # When going back: the fields are as they were
+        await pilot.press("escape")
+        await until(pilot, on(app, "open"))
+        await until(pilot, lambda: app.screen.query_one("#model", Input).value.endswith("suspect.pt"))
+
+    drive(steps, stream=stream)
+
+
+def test_an_error_of_our_own_does_not_take_the_terminal_down(here: Path) -> None:
+    def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        yield StageStarted(stage="open", title="Opening")
+        raise RuntimeError("out of cheese")
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(app.state.errors))
+        await pilot.pause(0.3)
+        assert "RuntimeError: out of cheese" in text_of(app, "Problem")
+
+    drive(steps, stream=stream)
+
+
+def test_cancel_asks_once_and_keeps_the_run(here: Path) -> None:
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.state.search.step > 0)
+        # When: the first question is declined, the second confirmed
+        await pilot.press("c", "n")
+        assert app.state.is_running
+        began = time.monotonic()
+        await pilot.press("c", "y")
+        await until(pilot, lambda: not app.state.is_running)
+        # Then
+        assert time.monotonic() - began < 2.5
+        assert app.state.is_cancelled and on(app, "audit")()
+        await pilot.pause(0.3)
+        assert "resume" in text_of(app, "Problem")
+        # And the same verb runs again
+        await pilot.press("r")
+        await until(pilot, on(app, "finding"))
+
+    drive(steps, stream=recorded.hold())
+
+
+def test_cancel_does_not_wait_for_a_step_that_never_ends(here: Path) -> None:
+    released: list[bool] = []
+
+    def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        yield StageStarted(stage="detect", title="Searching")
+        time.sleep(4)
+        released.append(True)
+        raise Cancelled("late", "")
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(app.state.stages))
+        began = time.monotonic()
+        await pilot.press("c", "y")
+        await until(pilot, lambda: not app.state.is_running)
+        assert time.monotonic() - began < 3 and not released
+        await until(pilot, lambda: bool(released))
+        assert len(app.state.errors) == 1 and "late" not in app.state.errors[0].what
+
+    drive(steps, stream=stream)
+
+
+def test_stop_finishes_with_the_best_so_far(here: Path) -> None:
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.state.search.step > 0)
+        await pilot.press("s")
+        await until(pilot, on(app, "finding"))
+        assert app.state.search.step < recorded.STEPS and not app.state.errors
+
+    drive(steps, stream=recorded.hold())
+
+
+def test_nothing_found_offers_no_method_and_writes_the_report(here: Path) -> None:
+    seen: list[str] = []
+
+    def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        seen.append(verb)
+        yield StageStarted(stage="detect", title="Searching")
+        return recorded.result(request, exit_code=0, seen=Verdict(label="no_evidence", score=0.1))
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await to_finding(app, pilot)
+        assert "No evidence of a backdoor" in text_of(app, "#verdict-words")
+        await pilot.press("p", "a")
+        assert on(app, "finding")()
+        await pilot.press("enter")
+        await until(pilot, on(app, "result"))
+        assert seen == ["scan", "audit"]
+
+    drive(steps, stream=stream)
+
+
+def test_hostile_names_are_shown_as_text(here: Path) -> None:
+    names = ["[b]x[/]", "\x1b[2J\x1b[31mred", "a\u202eb", "[/]", "[@click=app.quit]q[/]", "\n", *"ghijk"]
+    evil = "[link=file:///etc/passwd]square[/]\x07"
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await to_finding(app, pilot)
+        assert "[link=file:///etc/passwd]squ" in text_of(app, "#verdict-words")
+        bars = text_of(app, "CostBars")
+        assert "\x1b" not in bars and "\u202e" not in bars and "[b]x[/]" in bars
+        picture = app.export_screenshot()
+        assert "\x1b" not in picture
+        await pilot.press("p")
+        await until(pilot, on(app, "result"))
+        await pilot.pause(0.2)
+        assert "\x07" not in text_of(app, "#outcome")
+
+    drive(steps, stream=recorded.play(names=[*names, evil]))
+
+
+def test_hostile_file_names_reach_neither_terminal_nor_field(here: Path) -> None:
+    (here / "\x1b]0;owned\x07.pt").write_bytes(b"x")
+    (here / "[red].pt").write_bytes(b"x")
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.pause(0.5)
+        assert "\x1b" not in app.export_screenshot()
+        app.screen._fill("model", str(here / "\x1b]0;owned\x07.pt"))  # type: ignore[attr-defined]
+        assert app.screen.query_one("#model", Input).value == ""
+
+    drive(steps)
+
+
+def test_help_and_palette_list_the_keys_of_the_screen(here: Path) -> None:
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await to_finding(app, pilot)
+        await pilot.press("question_mark")
+        await pilot.pause()
+        shown = " ".join(str(widget.render()) for widget in app.screen.query(Static))
+        assert "Prune" in shown and "ctrl+q quits" in shown and "Cursor" not in shown
+        await pilot.press("escape")
+        titles = [command.title for command in app.get_system_commands(app.screen)]
+        assert {"Auto", "Prune", "Edit", "Finish"} <= set(titles)
+
+    drive(steps)
+
+
+def test_quit_cancels_a_running_audit(here: Path) -> None:
+    controls: list[Control] = []
+    inner = recorded.hold()
+
+    def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        controls.append(control)
+        return (yield from inner(verb, request, control))
+
+    app = AuditorApp(stream=stream)
+
+    async def main() -> None:
+        async with app.run_test() as pilot:
+            await pilot.press("enter")
+            await until(pilot, lambda: ready(app))
+            await pilot.press("enter")
+            await until(pilot, lambda: app.state.search.step > 0)
+            await pilot.press("ctrl+q")
+
+    asyncio.run(main())
+    assert app.return_value == 130
+    with pytest.raises(Cancelled):
+        _ = controls[0].stop_requested
+
+
+def test_the_report_is_opened_or_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await to_finding(app, pilot)
+        Path("runs/suspect").mkdir(parents=True)
+        await pilot.press("p")
+        await until(pilot, on(app, "result"))
+        monkeypatch.setattr("auditor.tui.viewer.find_viewer", lambda: None)
+        await pilot.press("o")
+        await pilot.pause()
+        assert any("report.html" in note.message for note in app._notifications)
+        monkeypatch.setattr("auditor.tui.viewer.open_file", lambda path: opened.append(path) or True)
+        await pilot.press("o")
+        await pilot.pause()
+        assert [path.name for path in opened] == ["report.html"]
+
+    drive(steps)
+
+
+def test_errors_without_a_result_can_be_shown_twice(here: Path) -> None:
+    """A second failure replaces the first."""
+    count = iter(range(9))
+
+    def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        yield StageStarted(stage="open", title="Opening")
+        error = ErrorRecord(kind="input", what=f"failure {next(count)}", next_step="Mend it.")
+        return recorded.result(request, exit_code=2, errors=[error])
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(app.state.errors))
+        await pilot.pause(0.3)
+        await pilot.press("r")
+        await until(pilot, lambda: bool(app.state.errors) and "1" in app.state.errors[0].what)
+        await pilot.pause(0.3)
+        assert "failure 1" in text_of(app, "Problem") and "failure 0" not in text_of(app, "Problem")
+
+    drive(steps, stream=stream)
