@@ -26,6 +26,7 @@ from torch import Tensor
 from auditor.suspect import Suspect
 
 FLIP_SHARE = 0.95
+ENOUGH_SHARE = 0.9  # at which costs are read and accepted: with few images one may be stubborn
 MULTIPLIER_RATE = 1.2
 SMOOTHING = 0.7
 
@@ -82,10 +83,18 @@ def fast_math(suspect: Suspect, enabled: bool = True) -> Iterator[None]:
         yield
 
 
+def images_at_once(suspect: Suspect) -> int:
+    """How many images to push forward in one pass: memory grows with their pixels, and a CPU is
+    slower, not faster, on batches that leave its caches."""
+    _, height, width = suspect.input_shape
+    at_32x32 = 16384 if suspect.device.type == "cuda" else 512
+    return max(8, at_32x32 * 1024 // (height * width))
+
+
 def has_bfloat16(device_type: str) -> bool:
     """True where bfloat16 convolutions are native rather than emulated."""
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
 
 
@@ -102,7 +111,8 @@ class Descent:
     """Adam over M arms' raw parameters, with one multiplier an arm, and its best so far.
 
     `images` (N, C, H, W) in [0, 1] and `labels` (N,) are the work images; an arm draws only
-    images whose label is not its target, from `sources` classes when given.
+    images whose label is not its target. An arm without any draws from all: there is nothing it
+    could flip, and it will find no cost.
     """
 
     def __init__(
@@ -120,7 +130,8 @@ class Descent:
         self.images = images_NCHW.to(suspect.device)
         self.targets = targets_M.to(suspect.device)
         self.batch_size = batch_size
-        self.eligible = (labels_N[None] != targets_M[:, None]).float()
+        eligible = (labels_N[None] != targets_M[:, None]).float()
+        self.eligible = torch.where(eligible.any(1, keepdim=True), eligible, torch.ones_like(eligible))
         self.raw = {k: v.to(suspect.device).clone() for k, v in raw.items()}
         self.first = {k: torch.zeros_like(v) for k, v in self.raw.items()}
         self.second = {k: torch.zeros_like(v) for k, v in self.raw.items()}
@@ -132,39 +143,47 @@ class Descent:
         self.steps_taken = 0
 
     def step(self) -> Progress:
-        """One descent step of every arm."""
-        for value in self.raw.values():
-            value.requires_grad_(True)
-        parameters = self.family.constrain(self.raw)
-        loss_M, flipped_M = self._losses(parameters)
-        objective = (loss_M + self.multiplier * self.family.penalty(parameters)).sum()
-        gradients = torch.autograd.grad(objective, list(self.raw.values()))
-        for value in self.raw.values():
-            value.requires_grad_(False)
-        self._remember({k: v.detach() for k, v in parameters.items()}, flipped_M)
-        self._adam(dict(zip(self.raw, gradients, strict=True)))
+        """One descent step of every arm, a chunk of arms at a time."""
+        losses, flipped, gradients = [], [], []
+        for arms in torch.split(torch.arange(len(self.targets)), self._arms_at_once()):
+            loss_M, flipped_M, gradient = self._chunk(arms.to(self.suspect.device))
+            losses.append(loss_M)
+            flipped.append(flipped_M)
+            gradients.append(gradient)
+        loss_M, flipped_M = torch.cat(losses), torch.cat(flipped)
+        self._remember(flipped_M)
+        self._adam({name: torch.cat([g[name] for g in gradients]) for name in self.raw})
         grow = torch.where(flipped_M >= FLIP_SHARE, MULTIPLIER_RATE, 1 / MULTIPLIER_RATE)
         self.multiplier = (self.multiplier * grow).clamp(1e-4, 1e4)
-        return Progress(loss_M.detach().cpu(), self.flipped.cpu(), self.best_cost.cpu())
+        return Progress(loss_M.cpu(), self.flipped.cpu(), self.best_cost.cpu())
 
-    def _losses(self, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        picks_MB = torch.multinomial(
-            self.eligible, self.batch_size, replacement=self._too_few(), generator=self.generator
+    def _chunk(self, arms: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Batch loss and flip share (A,) of some arms, and the gradients of their parameters."""
+        raw = {name: value[arms].requires_grad_(True) for name, value in self.raw.items()}
+        parameters = self.family.constrain(raw)
+        picks_AB = torch.multinomial(
+            self.eligible[arms.cpu()], self.batch_size, replacement=self._too_few(), generator=self.generator
         ).to(self.images.device)
-        arms, batch = picks_MB.shape
-        stamped = self.family.stamp(parameters, carriers(self.images[picks_MB], self.generator))
+        count, batch = picks_AB.shape
+        stamped = self.family.stamp(parameters, carriers(self.images[picks_AB], self.generator))
         with fast_math(self.suspect):
             logits = self.suspect(stamped.flatten(0, 1))
-        targets = self.targets.repeat_interleave(batch)
-        loss_MB = F.cross_entropy(logits.float(), targets, reduction="none").view(arms, batch)
-        flipped_M = (logits.argmax(1) == targets).view(arms, batch).float().mean(1)
-        return loss_MB.mean(1), flipped_M
+        targets = self.targets[arms].repeat_interleave(batch)
+        loss_A = F.cross_entropy(logits.float(), targets, reduction="none").view(count, batch).mean(1)
+        objective = (loss_A + self.multiplier[arms] * self.family.penalty(parameters)).sum()
+        gradients = torch.autograd.grad(objective, list(raw.values()))
+        flipped_A = (logits.argmax(1) == targets).view(count, batch).float().mean(1)
+        return loss_A.detach(), flipped_A, dict(zip(raw, gradients, strict=True))
+
+    def _arms_at_once(self) -> int:
+        return max(1, images_at_once(self.suspect) // self.batch_size)
 
     def _too_few(self) -> bool:
         return bool((self.eligible.sum(1) < self.batch_size).any())
 
-    def _remember(self, parameters: Mapping[str, Tensor], flipped_M: Tensor) -> None:
+    def _remember(self, flipped_M: Tensor) -> None:
         """Keep each arm's cheapest parameters among steps whose smoothed flip share suffices."""
+        parameters = self.family.constrain(self.raw)
         self.flipped = SMOOTHING * self.flipped + (1 - SMOOTHING) * flipped_M
         cost = self.family.cost(parameters)
         better = (self.flipped >= FLIP_SHARE - 0.1) & (flipped_M >= FLIP_SHARE - 0.1) & (cost < self.best_cost)
@@ -207,19 +226,20 @@ def carriers(images_MBCHW: Tensor, generator: torch.Generator, most_mixed: float
 
 def flip_share(
     suspect: Suspect, family: Family, parameters: Mapping[str, Tensor], targets_M: Tensor, images_NCHW: Tensor,
-    labels_N: Tensor, batch_size: int = 256,
+    labels_N: Tensor,
 ) -> Tensor:  # fmt: skip
     """Share (M,) of images, not of the target class, that each trigger flips; NaN where there is none."""
     arms, count = len(targets_M), len(images_NCHW)
     images = images_NCHW.to(suspect.device)
     predicted = torch.zeros(arms, count, dtype=torch.int64)
-    chunk = max(1, batch_size // max(1, count))
+    most = images_at_once(suspect)
     with torch.no_grad(), fast_math(suspect):
-        for lo in range(0, arms, chunk):
-            part = {k: v[lo : lo + chunk].to(suspect.device) for k, v in parameters.items()}
-            size = len(next(iter(part.values())))
-            stamped = family.stamp(part, images[None].expand(size, *images.shape))
-            predicted[lo : lo + chunk] = suspect(stamped.flatten(0, 1)).argmax(1).view(size, count).cpu()
+        for some in torch.split(torch.arange(arms), max(1, most // max(1, count))):
+            part = {k: v[some.to(v.device)].to(suspect.device) for k, v in parameters.items()}
+            for batch in torch.split(torch.arange(count), most):
+                stamped = family.stamp(part, images[batch][None].expand(len(some), len(batch), *images.shape[1:]))
+                labels = suspect(stamped.flatten(0, 1)).argmax(1).view(len(some), len(batch))
+                predicted[some[:, None], batch[None]] = labels.cpu()
     eligible = labels_N[None] != targets_M.cpu()[:, None]
     return ((predicted == targets_M.cpu()[:, None]) & eligible).sum(1) / eligible.sum(1)
 
@@ -228,17 +248,17 @@ def tighten(
     suspect: Suspect, family: Family, parameters: Mapping[str, Tensor], targets_M: Tensor, images_NCHW: Tensor,
     labels_N: Tensor, rounds: int = 5, strongest: float = 2.0,
 ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
-    """Each trigger at the least strength that still flips FLIP_SHARE of the images.
+    """Each trigger at the least strength that still flips ENOUGH_SHARE of the images.
 
     Bisects strength in (0, `strongest`], so that costs are compared at equal success. Returns
-    the scaled triggers and their flip share (M,); one that never suffices stays at full strength.
+    the scaled triggers and their flip share (M,); one that never suffices ends at `strongest`.
     """
     low = torch.zeros(len(targets_M), device=suspect.device)
     high = torch.full_like(low, strongest)
     trial = torch.ones_like(low)
     for _ in range(rounds):
         scaled = family.scale(parameters, trial)
-        enough = flip_share(suspect, family, scaled, targets_M, images_NCHW, labels_N).to(low.device) >= FLIP_SHARE
+        enough = flip_share(suspect, family, scaled, targets_M, images_NCHW, labels_N).to(low.device) >= ENOUGH_SHARE
         high, low = torch.where(enough, trial, high), torch.where(enough, low, trial)
         trial = (low + high) / 2
     final = family.scale(parameters, high)

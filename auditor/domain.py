@@ -414,5 +414,5 @@ def from_plain(kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         known = {f.name for f in dataclasses.fields(kind)}
-        return kind(**{k: from_plain(hints[k], v) for k, v in value.items() if k in known})
+        return typing.cast(Any, kind)(**{k: from_plain(hints[k], v) for k, v in value.items() if k in known})
     return value

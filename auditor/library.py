@@ -83,7 +83,7 @@ def _conclude(folder: Path, *, with_report: bool) -> Generator[Event, None, None
         yield FileWritten(path=str(rendered.html), what="report")
         if rendered.pdf is not None:
             yield FileWritten(path=str(rendered.pdf), what="report")
-        if rendered.message:
+        if rendered.pdf is None:
             yield Notice(message=rendered.message, level="warning")
     write_seal(folder)
 

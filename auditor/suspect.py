@@ -65,7 +65,7 @@ class Suspect:
         self.meter.forward_images += images
         logits_NK: Tensor = self.module(self.normalize(images_NCHW))
         if logits_NK.requires_grad:
-            logits_NK.register_hook(lambda _: self.meter._count_backward(images))
+            logits_NK.register_hook(lambda _: self.meter._count_backward(images))  # type: ignore[no-untyped-call]
         return logits_NK
 
     def predict(self, images_NCHW: Tensor, batch_size: int = 256) -> NDArray[np.int64]:
@@ -76,7 +76,7 @@ class Suspect:
     def logits(self, images_NCHW: Tensor, batch_size: int = 256) -> Tensor:
         """Logits (N, K) on the CPU, computed in batches without gradients."""
         with torch.no_grad():
-            parts = [self(batch.to(self.device)).float().cpu() for batch in images_NCHW.split(batch_size)]
+            parts = [self(batch.to(self.device)).float().cpu() for batch in torch.split(images_NCHW, batch_size)]
         return torch.cat(parts) if parts else torch.zeros(0, self.num_classes)
 
     def clone(self) -> Suspect:

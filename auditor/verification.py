@@ -17,7 +17,8 @@ from torch import Tensor
 from auditor.domain import Change, Check, ClassEvidence, Rate, Verification
 from auditor.events import Control, Event
 from auditor.metrics import wilson
-from auditor.search.synthesis import FAMILIES, Budget, synthesize
+from auditor.search import FAMILIES
+from auditor.search.synthesis import Budget, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.decision import Decision, decide, weigh

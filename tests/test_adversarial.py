@@ -126,7 +126,6 @@ def test_tighten_reports_a_trigger_that_never_suffices() -> None:
     assert share.item() == 0.5 and final["delta"].max() <= 0.2 + 1e-6
 
 
-@pytest.mark.xfail(strict=True, reason="17 of 18 count as success for the cost, but not for the bisection")
 def test_one_stubborn_image_in_eighteen_does_not_multiply_the_cost() -> None:
     # Given 17 images that +0.2 flips at half strength and one that nothing flips: 94 % succeed,
     # which is enough for a cost to be compared, so that cost must be one of equal success.

@@ -9,9 +9,9 @@ from auditor.checkpoint.architectures import build
 from auditor.checkpoint.gate import open_checkpoint
 from auditor.domain import AuditResult, Request
 from auditor.errors import InputError, UsageError
-from auditor.files import sha256_of
 from auditor.pipeline.opening import open_suspect
 from auditor.pipeline.session import Session, Steps, as_indices, stage
+from auditor.pipeline.verbs import digest
 from auditor.search.synthesis import PROFILES
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
@@ -27,7 +27,7 @@ def request_of(request: Request, earlier: AuditResult) -> Request:
     if earlier.artifact is None or earlier.architecture is None or not any(t.confirmed for t in earlier.triggers):
         raise UsageError("The earlier run found no trigger to verify against.", "Give a run that found a backdoor.")
     path = Path(earlier.artifact.path)
-    if sha256_of(path) != earlier.artifact.sha256:
+    if digest(path) != earlier.artifact.sha256:
         raise InputError(f"{path} is not the file that the earlier run audited.", "Put the audited file back there.")
     normalization = earlier.architecture.normalization
     return replace(

@@ -18,7 +18,14 @@ from torch import Tensor
 from auditor import __version__
 from auditor.adversarial import has_bfloat16
 from auditor.domain import (
-    SCHEMA_VERSION, AuditResult, Cost, ErrorRecord, Request, Run, Tool, TriggerFinding,
+    SCHEMA_VERSION,
+    AuditResult,
+    Cost,
+    ErrorRecord,
+    Request,
+    Run,
+    Tool,
+    TriggerFinding,
 )  # fmt: skip
 from auditor.errors import AuditorError, DeviceError
 from auditor.events import Control, Event, StageFinished, StageStarted

@@ -9,7 +9,14 @@ import torch
 
 from auditor import attention
 from auditor.domain import (
-    Attention, Check, Export, TriggerFinding, Unlearning, Verdict, from_plain, to_plain,
+    Attention,
+    Check,
+    Export,
+    TriggerFinding,
+    Unlearning,
+    Verdict,
+    from_plain,
+    to_plain,
 )  # fmt: skip
 from auditor.errors import OutputError
 from auditor.events import CandidateFound, FileWritten, Notice, VerdictReached

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from auditor import __version__
+from auditor.checkpoint.sniff import open_regular
 from auditor.domain import AuditResult, Request, Verdict, exit_code
 from auditor.errors import AuditorError, InputError, UsageError
 from auditor.events import AuditFinished, Control, Event, FileWritten, Notice
@@ -45,7 +46,7 @@ def start(
     session.result = new_result(request, device)
     fingerprint = {}
     if suspect is None:
-        fingerprint["model"] = sha256_of(Path(request.model))
+        fingerprint["model"] = digest(Path(request.model))
     session.clean = read_images(session)
     if request.output and folder:
         fingerprint["images"] = session.clean.sha256 if session.clean is not None and len(session.clean) else "none"
@@ -54,6 +55,12 @@ def start(
         fingerprint["auditor"] = __version__
         session.run = RunFolder.open(Path(request.output), fingerprint=fingerprint, force=request.force)
     return session
+
+
+def digest(path: Path) -> str:
+    """The sha256 of the user's file. Raises InputError when it cannot be read."""
+    open_regular(path).close()  # says what is wrong with the path in the words of the other verbs
+    return sha256_of(path)
 
 
 def run(session: Session, body: Steps) -> Generator[Event, None, AuditResult]:

@@ -10,6 +10,7 @@ Legend: M arms, K classes searched, N images, C channels, H height, W width.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
@@ -17,15 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.adversarial import Descent, Family, flip_share, tighten
+from auditor.adversarial import ENOUGH_SHARE, Descent, Family, flip_share, tighten
+from auditor.errors import UsageError
 from auditor.events import Control, Event, SearchStep
-from auditor.search.additive import Additive
-from auditor.search.patch import Patch
+from auditor.search import FAMILIES
 from auditor.search.shared import SharedSearch
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 
-FAMILIES: dict[str, Family] = {"patch": Patch(), "additive": Additive()}
 REPORT_EVERY = 5
 
 
@@ -44,8 +44,8 @@ class Budget:
 
 PROFILES: dict[str, Budget] = {
     "quick": Budget(restarts=1, first_steps=0, steps=50, refine_steps=30, batch_size=12),
-    "standard": Budget(restarts=2, first_steps=25, steps=80, refine_steps=60),
-    "deep": Budget(restarts=4, first_steps=60, steps=250, refine_steps=150),
+    "standard": Budget(restarts=1, first_steps=0, steps=90, refine_steps=60),
+    "deep": Budget(restarts=3, first_steps=60, steps=250, refine_steps=150),
 }
 
 
@@ -81,21 +81,31 @@ def synthesize(
 ) -> Generator[Event, None, SearchResult]:  # fmt: skip
     """Search every family toward every class on `images` (N, C, H, W) in [0, 1].
 
-    Stops at the control's wish with what it has; families not begun are named in `skipped`.
+    Stops at the control's wish with what it has; families not finished are named in `skipped`.
+    Raises UsageError without images or classes.
     """
+    if not len(images) or not len(classes):
+        raise UsageError("A search needs images and classes.", "Give clean images with --clean PATH.")
     candidates: list[Candidate] = []
     skipped: list[str] = []
     families = FAMILIES if families is None else families
-    for index, (name, family) in enumerate(families.items()):
+    for name, family in families.items():
         if control.stop_requested:
             skipped.append(name)
             continue
-        generator = torch.Generator().manual_seed(seed * 1000 + index)
+        generator = torch.Generator().manual_seed(family_seed(seed, name))
         found = yield from _search_family(
             suspect, family, images, labels, classes, budget, generator, control, shared
         )  # fmt: skip
+        if control.stop_requested:
+            skipped.append(name)
         candidates += found
     return SearchResult(candidates=candidates, shared=shared, complete=not skipped, skipped=skipped)
+
+
+def family_seed(seed: int, name: str) -> int:
+    """A seed of its own for each family, whatever others are searched beside it."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "big")
 
 
 def _search_family(
@@ -114,7 +124,7 @@ def _search_family(
     yield from _descend(descent, descent.steps_taken, budget.steps, total, control)
     flat = torch.tensor(list(classes))
     parameters, share = tighten(suspect, family, descent.best, flat, images, labels)
-    cost = torch.where(share >= 0.9, family.cost(parameters).cpu(), torch.inf)
+    cost = torch.where(share >= ENOUGH_SHARE, family.cost(parameters).cpu(), torch.inf)
     cheapest = cost.argsort()[: budget.refined]
     best = {k: v.clone() for k, v in parameters.items()}
     if budget.refine_steps and not control.stop_requested:
@@ -143,7 +153,7 @@ def start_from_shared(
 
 def best_restarts(descent: Descent, classes: int) -> Tensor:
     """Indices (K,) of each class's most promising arm: cheapest if any flips enough, else nearest."""
-    rank = torch.where(torch.isinf(descent.best_cost), 1e6 - descent.flipped, descent.best_cost).cpu()
+    rank = torch.where(torch.isinf(descent.best_cost), 2 - descent.flipped, descent.best_cost.tanh()).cpu()
     best: Tensor = rank.view(-1, classes).argmin(0) * classes + torch.arange(classes)
     return best
 
@@ -162,7 +172,8 @@ def _report(descent: Descent, loss: Tensor, step: int, total: int) -> SearchStep
     arm = int(cost.argmin())
     one = {k: v[arm : arm + 1] for k, v in descent.best.items()}
     grey = torch.full((1, 1, *descent.suspect.input_shape), 0.5, device=descent.suspect.device)
-    picture = descent.family.stamp(one, grey)[0, 0].clamp(0, 1).permute(1, 2, 0).cpu().numpy().astype(np.float32)
+    stamped = descent.family.stamp(one, grey)[0, 0].clamp(0, 1).expand(3, -1, -1)
+    picture = stamped.permute(1, 2, 0).cpu().numpy().astype(np.float32)
     return SearchStep(
         family=descent.family.name, step=step, steps=total, classes=descent.targets.tolist(), loss=loss.tolist(),
         attack_success_rate=descent.flipped.tolist(), cost=[None if c == torch.inf else c for c in cost.tolist()],

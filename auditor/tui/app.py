@@ -20,6 +20,7 @@ from textual.worker import get_current_worker
 from auditor.domain import ErrorRecord, Request
 from auditor.errors import AuditorError, printable
 from auditor.events import Control, Event
+from auditor.tui.command import command
 from auditor.tui.leaving import CANCEL_WITHIN_S, run_and_leave
 from auditor.tui.messages import AuditEnded, AuditEvent
 from auditor.tui.producing import Stream, library_stream, produce
@@ -132,6 +133,7 @@ class AuditorApp(App[int]):
     def unlearn(self, method: str) -> None:
         """Unlearn what the scan found, in the same run folder, and go on to the report."""
         request = dataclasses.replace(self.state.request, method=method, force=False)
+        request = dataclasses.replace(request, argv=command(request, "audit"))
         self._begin("audit", request)
         self.show("unlearn")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from auditor.domain import Request, to_plain
 from auditor.errors import AuditorError, InputError, printable
-from auditor.events import Event, Notice, SearchStep, UnlearnStep
+from auditor.events import Event, Notice, SearchStep, UnlearnStep, VerdictReached
 from auditor.report.reading import build, read_result
 from auditor.runs import load_picture, read_events
 from auditor.tui.state import RunState
@@ -58,11 +58,14 @@ def _is_sound(event: Event) -> bool:
 
 
 def _last_pictures(events: list[Event]) -> set[int]:
-    """The index of the last event with a picture for each class, and of the last heat-maps."""
+    """The index of the last picture of each family and class before the verdict, and of the last heat-maps."""
     last: dict[object, int] = {}
+    is_searching = True
     for index, event in enumerate(events):
-        if isinstance(event, SearchStep) and event.picture is not None:
-            last[event.picture_class, len(event.classes)] = index
+        if isinstance(event, VerdictReached):
+            is_searching = False
+        elif isinstance(event, SearchStep) and event.picture is not None and is_searching:
+            last[event.family, event.picture_class] = index
         elif isinstance(event, UnlearnStep) and event.heat_maps is not None:
             last["heat_maps"] = index
     return set(sorted(last.values())[-64:])

@@ -42,13 +42,18 @@ Pixels = NDArray[np.float32]
 
 @dataclass
 class Stage:
-    """One line of the rail. `seconds` is None while it runs; `is_done` is False where it was cut short."""
+    """One line of the rail. `seconds` is None while it runs; `is_done` is False where it was cut short.
+
+    `earlier_s` is what an earlier verb spent on it; `is_current` is False until this verb comes to it.
+    """
 
     name: str
     title: str
     began: float
+    earlier_s: float = 0.0
     seconds: float | None = None
     is_done: bool = False
+    is_current: bool = True
     summary: str = ""
 
 
@@ -64,14 +69,21 @@ class Attempt:
 
 @dataclass
 class Following:
-    """What the search shows at the moment: the step, the trigger forming, the share it flips."""
+    """What the search shows at the moment: its step, the trigger forming, the share it flips."""
 
-    family: str = ""
     step: int = 0
-    steps: int = 0
     picture: Pixels | None = None
     picture_class: int | None = None
     flip_shares: deque[float] = field(default_factory=lambda: deque(maxlen=400))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work at hand is; nothing is known of it where `steps` is 0."""
+
+    label: str = ""
+    step: int = 0
+    steps: int = 0
 
 
 class RunState:
@@ -91,7 +103,8 @@ class RunState:
         self.model: ModelOpened | None = None
         self.standings = Standings()
         self.search = Following()
-        self.pictures: dict[int, Pixels] = {}
+        self.progress = Progress()
+        self.pictures: dict[tuple[str, int], Pixels] = {}
         self.verdict: Verdict | None = None
         self.attempts: list[Attempt] = []
         self.heat_maps: Pixels | None = None
@@ -105,7 +118,14 @@ class RunState:
         """Start a verb on this run; what earlier verbs found stays."""
         self.verb, self.request, self.is_running = verb, request, True
         self.errors, self.attempts, self.heat_maps = [], [], None
+        self._pass_on()
         self.version += 1
+
+    def _pass_on(self) -> None:
+        """A verb is over: the next one comes to the same stages again."""
+        self.progress = Progress()
+        for stage in self.stages:
+            stage.is_current = False
 
     def finish(self, result: AuditResult | None, errors: list[ErrorRecord] | None = None) -> None:
         """The verb ended with this result, or with errors instead of one."""
@@ -117,7 +137,7 @@ class RunState:
                 self._reach(result.verdict)
         for stage in self.stages:
             if stage.seconds is None:
-                stage.seconds = time.monotonic() - stage.began
+                stage.seconds = stage.earlier_s + time.monotonic() - stage.began
         for error in self.errors:
             self._log(FAILED, error.what)
         self.version += 1
@@ -147,7 +167,7 @@ class RunState:
             case SearchStep():
                 self._follow_search(event)
             case SharedSearchStep():
-                self.search.family, self.search.step, self.search.steps = "shared", event.step, event.steps
+                self.progress = Progress("shared search", event.step, event.steps)
             case UnlearnStep():
                 self._follow_unlearning(event)
             case AttemptFinished():
@@ -175,28 +195,37 @@ class RunState:
                 self._log(NOTE, f"wrote {event.path}")
             case AuditFinished():
                 self._log(NOTE, f"finished: {event.label.replace('_', ' ')}, exit code {event.exit_code}")
+                self._pass_on()
 
     def _start_stage(self, event: StageStarted) -> None:
+        """A stage of an earlier verb goes on where it is; one met twice in a verb gets a second line."""
         stage = Stage(name=event.stage, title=event.title, began=time.monotonic())
-        known = [index for index, old in enumerate(self.stages) if old.name == event.stage]
-        if known:
-            self.stages[known[0]] = stage
+        self.progress = Progress()
+        for index, old in enumerate(self.stages):
+            if old.name == event.stage and not old.is_current:
+                stage.earlier_s = old.seconds or 0.0
+                self.stages[index] = stage
+                break
         else:
             self.stages.append(stage)
         self._log(RUNNING, event.title)
 
     def _finish_stage(self, event: StageFinished) -> None:
+        self.progress = Progress()
         for stage in self.stages:
-            if stage.name == event.stage:
-                stage.seconds, stage.is_done, stage.summary = event.seconds, True, event.summary
+            if stage.name == event.stage and stage.seconds is None:
+                stage.seconds, stage.is_done = stage.earlier_s + event.seconds, True
+                stage.summary = event.summary
                 said = f": {event.summary}" if event.summary else ""
                 self._log(DONE, f"{stage.title} ({clock(event.seconds)}){said}")
 
     def _follow_search(self, event: SearchStep) -> None:
         """After the verdict, a search looks at the sanitized model: it moves no standing."""
-        self.search.family, self.search.step, self.search.steps = event.family, event.step, event.steps
+        which = "" if self.verdict is None else "fresh search: "
+        self.progress = Progress(which + event.family, event.step, event.steps)
         if self.verdict is not None:
             return
+        self.search.step = event.step
         self.standings.follow(event)
         shares = dict(zip(event.classes, event.attack_success_rate, strict=False))
         if shares:
@@ -205,7 +234,7 @@ class RunState:
         pixels = image(event.picture)
         if pixels is not None and event.picture_class is not None:
             self.search.picture, self.search.picture_class = pixels, event.picture_class
-            self.pictures[event.picture_class] = pixels
+            self.pictures[event.family, event.picture_class] = pixels
 
     def _follow_unlearning(self, event: UnlearnStep) -> None:
         last = self.attempts[-1] if self.attempts else None
@@ -213,6 +242,7 @@ class RunState:
             last = Attempt(method=event.method)
             self.attempts.append(last)
         last.steps.append(event)
+        self.progress = Progress(event.method, event.step, event.steps)
         maps = heat_maps(event.heat_maps)
         self.heat_maps = maps if maps is not None else self.heat_maps
 

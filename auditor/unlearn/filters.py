@@ -88,8 +88,8 @@ class FilterPruner:
                     layer.bias *= mask
                 norm = self.norms.get(name)
                 if norm is not None and norm.weight is not None:
-                    norm.weight *= mask
-                    norm.bias *= mask
+                    norm.weight.mul_(mask)
+                    norm.bias.mul_(mask)
 
     def _prune_one(self) -> None:
         scores = self._scores()

@@ -56,8 +56,7 @@ def tune(
     """
     generator = torch.Generator().manual_seed(seed)
     images, labels = images.to(model.device), labels.to(model.device)
-    trainable = [p for p in model.module.parameters()]
-    optimizer = torch.optim.SGD(trainable, lr=settings.learning_rate, momentum=settings.momentum)
+    optimizer = torch.optim.SGD(model.module.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
     total = settings.epochs * settings.steps_per_epoch
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total, eta_min=settings.learning_rate * 0.05)
     for epoch in range(settings.epochs):
@@ -92,7 +91,7 @@ def _step(
     return {"clean": float(kept.detach()), "stamped": float(unlearned.detach())}
 
 
-class trainable:  # noqa: N801  (reads as a context at its call sites)
+class trainable:
     """Parameters of a suspect take gradients inside; they are frozen again afterwards."""
 
     def __init__(self, model: Suspect) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 from auditor.adversarial import Family
 from auditor.domain import Rate
 from auditor.metrics import attack_success_rate
-from auditor.search.synthesis import FAMILIES, Candidate
+from auditor.search import FAMILIES
+from auditor.search.synthesis import Candidate
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 

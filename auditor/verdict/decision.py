@@ -132,7 +132,7 @@ def _verdict(
 def suspicion_score(z: float, tests: int) -> float:
     """A rank in (0, 1): one half where the family-wise p-value is at the significance level."""
     p = max(family_wise_p(z, tests), 1e-300)
-    return 1 / (1 + (p / SIGNIFICANCE) ** 0.5)
+    return 1 / (1 + math.sqrt(p / SIGNIFICANCE))
 
 
 def _reasons(

@@ -95,7 +95,7 @@ def test_a_second_network_is_named_when_the_first_is_known_and_refused_otherwise
     ],
 )
 def test_a_prefix_is_stripped_only_when_every_key_shares_it(keys: list[str], prefix: str) -> None:
-    found = find({key: CONV for key in keys})
+    found = find(dict.fromkeys(keys, CONV))
 
     assert found.prefix == prefix
     assert [found.prefix + key for key in found.state] == keys

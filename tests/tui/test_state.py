@@ -58,15 +58,33 @@ def test_a_search_after_the_verdict_moves_no_standing() -> None:
     before = state.standings.ranked()
     state.follow(step([1e-6] * recorded.CLASSES))
     assert state.standings.ranked() == before
-    assert state.pictures[recorded.TARGET].shape == (32, 32, 3)
+    assert state.pictures["patch", recorded.TARGET].shape == (32, 32, 3)
 
 
-def test_a_stage_that_runs_again_keeps_one_line() -> None:
+def test_a_stage_of_an_earlier_verb_keeps_its_line_and_its_time() -> None:
     state = RunState(Request(model="m.pt"))
-    for _ in range(2):
+    for verb in ("scan", "audit"):
+        state.begin(verb, state.request)
         state.follow(StageStarted(stage="open", title="Opening"))
         state.follow(StageFinished(stage="open", seconds=1.5))
-    assert [(stage.name, stage.seconds, stage.is_done) for stage in state.stages] == [("open", 1.5, True)]
+    assert [(stage.name, stage.seconds, stage.is_done) for stage in state.stages] == [("open", 3.0, True)]
+
+
+def test_a_stage_met_twice_in_a_verb_has_two_lines() -> None:
+    state = RunState(Request(model="m.pt"))
+    for seconds in (1.0, 2.0):
+        state.follow(StageStarted(stage="attend", title="Attention"))
+        state.follow(StageFinished(stage="attend", seconds=seconds))
+    assert [stage.seconds for stage in state.stages] == [1.0, 2.0]
+
+
+def test_progress_names_what_is_at_work_and_ends_with_its_stage() -> None:
+    state = RunState(Request(model="m.pt"))
+    state.follow(StageStarted(stage="detect", title="Searching"))
+    state.follow(recorded.search_step(5))
+    assert (state.progress.label, state.progress.step, state.progress.steps) == ("patch", 5, recorded.STEPS)
+    state.follow(StageFinished(stage="detect", seconds=1.0))
+    assert state.progress.steps == 0
 
 
 def test_a_stage_cut_short_is_not_done() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Footer, ProgressBar, Static
+from textual.content import Content
+from textual.widgets import Footer
 
 from auditor.report.text import percent
 from auditor.tui.screens.base import StateScreen
@@ -21,6 +21,7 @@ from auditor.tui.widgets.heading import Heading
 from auditor.tui.widgets.log import RunLog
 from auditor.tui.widgets.problem import Problem
 from auditor.tui.widgets.rail import StageRail
+from auditor.tui.widgets.working import Working
 
 
 class AuditScreen(StateScreen):
@@ -50,9 +51,7 @@ class AuditScreen(StateScreen):
             with Vertical(id="main"):
                 yield ClassTable(classes="panel")
                 yield RunLog(classes="panel")
-        with Horizontal(id="progress"):
-            yield Static(id="progress-words")
-            yield ProgressBar(show_eta=False, id="progress-bar")
+        yield Working()
         yield Footer()
 
     def on_mount(self) -> None:
@@ -61,8 +60,7 @@ class AuditScreen(StateScreen):
         self.query_one(ClassTable).focus()
 
     def draw(self, state: RunState) -> None:
-        keys = "r tries again, escape goes back"
-        self.query_one(Problem).draw(state.errors, keys)
+        self.query_one(Problem).draw(state.errors, "r tries again, escape goes back")
         self.query_one(Heading).draw(state)
         self.query_one(ClassTable).draw(state)
         self.query_one(RunLog).draw(state)
@@ -71,15 +69,7 @@ class AuditScreen(StateScreen):
 
     def draw_clock(self, state: RunState) -> None:
         self.query_one(StageRail).draw(state)
-        search = state.search
-        running = [stage for stage in state.stages if stage.seconds is None]
-        idle = "ended" if not state.is_running else "working" if state.stages else "starting"
-        doing = running[-1].title if running else idle
-        family = f" · {search.family} {search.step}/{search.steps}" if search.steps and state.verdict is None else ""
-        self.query_one("#progress-words", Static).update(Text(shown(doing, 60) + family))
-        total = search.steps if search.steps and state.verdict is None else (None if state.is_running else 1)
-        done = search.step if search.steps and state.verdict is None else 1
-        self.query_one(ProgressBar).update(total=total, progress=done if total else 0)
+        self.query_one(Working).draw(state)
 
     def _draw_forming(self, state: RunState) -> None:
         search = state.search
@@ -88,6 +78,6 @@ class AuditScreen(StateScreen):
             picture.pixels = search.picture
         if search.picture_class is not None:
             toward = shown(state.names(search.picture_class), 24)
-            self.query_one("#forming").border_subtitle = Text(f"toward {toward}").markup
+            self.query_one("#forming").border_subtitle = Content(f"toward {toward}")
         latest = search.flip_shares[-1] if search.flip_shares else None
         self.query_one(Gauge).draw(list(search.flip_shares), percent(latest))

@@ -100,8 +100,7 @@ class FindingScreen(StateScreen):
 
     def _draw_trigger(self, state: RunState, trigger: TriggerFinding | None) -> None:
         picture = self.query_one(HalfBlockImage)
-        target = trigger.target_class if trigger else state.search.picture_class
-        pixels = state.pictures.get(target) if target is not None else None
+        pixels = state.pictures.get((trigger.family, trigger.target_class)) if trigger else state.search.picture
         if picture.pixels is not pixels:
             picture.pixels = pixels
         said = trigger_words(state, trigger) if trigger else Text("No trigger was confirmed.", style="dim")
@@ -121,7 +120,8 @@ def verdict_words(state: RunState, result: AuditResult) -> Text:
             said.append(marked(NOTE, f"Suspicion {number(verdict.score)} on a scale from 0 to 1 ({basis})."))
     if result.attention is not None and result.attention.before is not None:
         said.append(marked(NOTE, f"Trigger Attention Ratio {interval_text(result.attention.before.energy)}: the share "
-                           "of attention that lies on the trigger."))  # fmt: skip
+                           f"of attention on the trigger, which is {percent(result.attention.mask_area)} of the "
+                           "image."))  # fmt: skip
     return Text("\n").join(said)
 
 

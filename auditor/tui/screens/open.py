@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ from textual.worker import get_current_worker
 
 from auditor.domain import Profile, Request
 from auditor.errors import printable
+from auditor.tui.command import command
 from auditor.tui.facts import PLAN, image_words, model_words
 from auditor.tui.messages import Looked
 from auditor.tui.opening import (
@@ -79,7 +81,7 @@ class OpenScreen(AuditorScreen):
                 yield from _row("Architecture", _input("arch", "optional, e.g. cifar:resnet20"))
                 yield from _row("Run folder", _input("output", "runs/<model>"))
                 yield Static(id="output-facts", classes="facts")
-                yield Checkbox("start over in this folder", id="force", compact=True)
+                yield Checkbox("start over in this folder (--force)", id="force", compact=True)
                 with Horizontal(id="buttons"):
                     yield Button("Use the sample (F2)", id="sample", compact=True)
                     yield Button("Start (F5)", id="start", variant="primary", compact=True, disabled=True)
@@ -223,12 +225,12 @@ class OpenScreen(AuditorScreen):
 
     def _request(self) -> Request:
         profile = self.query_one("#profile", Select).value
-        return Request(
+        request = Request(
             model=self._value("model"), clean=self._value("clean") or None, output=self._value("output"),
             arch=self._value("arch") or None, profile=next(key for _, key in PROFILES if key == profile),
             force=self.query_one("#force", Checkbox).value and self.query_one("#force").display,
-            argv=["auditor", "tui"],
         )  # fmt: skip
+        return replace(request, argv=command(request, "scan"))
 
 
 def _row(label: str, field: Input | Select[Profile]) -> ComposeResult:

@@ -142,10 +142,16 @@ def files_words(state: RunState, result: AuditResult) -> Text:
     said += [export_line(export) for export in result.exports[:10]]
     listed = {export.path for export in result.exports}
     named = [file for file in state.files if file.path not in listed and "evidence" not in Path(file.path).parts]
-    said += [marked(DONE, f"{file.path}  {file.what}") for file in named[:10]]
+    said += [marked(DONE, f"{_inside(file.path, folder)}  {file.what}") for file in named[:10]]
     if not named and not result.exports:
         said.append(Text(f"no report yet: auditor report {shown(folder)} writes one", style="dim"))
     return Text("\n").join(said)
+
+
+def _inside(path: str, folder: str) -> str:
+    """The path relative to the run folder, where it is in it."""
+    place, root = Path(path), Path(folder).absolute()
+    return str(place.relative_to(root)) if place.is_absolute() and place.is_relative_to(root) else path
 
 
 def export_line(export: Export) -> Text:

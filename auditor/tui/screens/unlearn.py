@@ -8,6 +8,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.widgets import Footer, Static
 
 from auditor.report.text import NOTHING, number, percent
@@ -20,6 +21,7 @@ from auditor.tui.widgets.heading import Heading
 from auditor.tui.widgets.log import RunLog
 from auditor.tui.widgets.problem import Problem
 from auditor.tui.widgets.rail import StageRail
+from auditor.tui.widgets.working import Working
 
 MOST_MAPS = 8
 
@@ -56,6 +58,7 @@ class UnlearnScreen(StateScreen):
                 with Vertical(id="heat", classes="panel"):
                     yield HalfBlockImage(empty="heat-maps follow", is_exact=False)
                 yield RunLog(classes="panel")
+        yield Working()
         yield Footer()
 
     def on_mount(self) -> None:
@@ -66,7 +69,7 @@ class UnlearnScreen(StateScreen):
         self.query_one(RunLog).focus()
 
     def draw(self, state: RunState) -> None:
-        self.query_one(Problem).draw(state.errors, "r tries again, escape goes back")
+        self.query_one(Problem).draw(state.errors, "r tries again, 5 shows what there is, escape goes back")
         self.query_one(Heading).draw(state)
         self.query_one(RunLog).draw(state)
         said = [line for attempt in state.attempts for line in attempt_lines(attempt)]
@@ -79,6 +82,7 @@ class UnlearnScreen(StateScreen):
 
     def draw_clock(self, state: RunState) -> None:
         self.query_one(StageRail).draw(state)
+        self.query_one(Working).draw(state)
 
     def _draw_rates(self, state: RunState) -> None:
         steps = state.attempts[-1].steps if state.attempts else []
@@ -89,17 +93,11 @@ class UnlearnScreen(StateScreen):
         self.query_one("#flips", Gauge).draw(flips, percent(flips[-1] if flips else None))
         self.query_one("#tar", Gauge).draw(tar, number(tar[-1]) if tar else NOTHING)
         if steps:
-            method = shown(steps[-1].method, 20)
-            self.query_one("#rates").border_subtitle = f"{plain_title(method)} {steps[-1].step}/{steps[-1].steps}"
+            self.query_one("#rates").border_subtitle = Content(shown(steps[-1].method, 20))
 
     def _draw_heat(self, state: RunState) -> None:
         if state.heat_maps is not None:
             self.query_one(HalfBlockImage).pixels = heat_colours(state.heat_maps[:MOST_MAPS])
-
-
-def plain_title(words: str) -> str:
-    """Words for a border, where square brackets would be markup."""
-    return words.replace("[", "(")
 
 
 def attempt_lines(attempt: Attempt) -> list[Text]:

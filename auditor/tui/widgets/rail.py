@@ -26,7 +26,7 @@ class StageRail(Static):
 
 
 def _line(stage: Stage, is_running: bool, width: int) -> Text:
-    seconds = stage.seconds if stage.seconds is not None else time.monotonic() - stage.began
+    seconds = stage.seconds if stage.seconds is not None else stage.earlier_s + time.monotonic() - stage.began
     if stage.is_done:
         mark, after = DONE, clock(seconds)
     elif is_running:

@@ -1,0 +1,17 @@
+"""The command line that does what was asked for here, so that a run can be repeated without the interface."""
+
+from __future__ import annotations
+
+from auditor.domain import Request
+
+
+def command(request: Request, verb: str) -> list[str]:
+    """The arguments of `auditor` for this request, only those that are not at their defaults."""
+    said = [verb, request.model]
+    for flag, value in (("--clean", request.clean), ("--arch", request.arch), ("-o", request.output)):
+        said += [flag, value] if value else []
+    if request.profile != "standard":
+        said += ["--profile", request.profile]
+    if verb == "audit" and request.method != "auto":
+        said += ["--method", request.method]
+    return said + (["--force"] if request.force else [])
