@@ -85,7 +85,7 @@ class AuditorApp(App[int]):
         state = self.state
         match name:
             case "audit":
-                return bool(state.stages or state.verb)
+                return bool(len(state.stages) or state.verb)
             case "unlearn":
                 return state.verb == "audit" or bool(state.attempts)
             case "finding" | "result":

@@ -5,12 +5,8 @@ A screen can be thrown away and built again from the state at any time.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
 
 from auditor.domain import AuditResult, ErrorRecord, Request, Verdict
 from auditor.errors import printable
@@ -22,7 +18,6 @@ from auditor.events import (
     FileWritten,
     ModelOpened,
     Notice,
-    Picture,
     SearchStep,
     SharedSearchStep,
     StageFinished,
@@ -31,30 +26,13 @@ from auditor.events import (
     VerdictReached,
 )  # fmt: skip
 from auditor.report.text import ClassNames, number, percent
+from auditor.tui.pictures import Pixels, heat_maps, image
+from auditor.tui.stages import Stages
 from auditor.tui.standings import Standings
 from auditor.tui.text import DONE, FAILED, NOTE, RUNNING, WARNING, clock
 
 LONGEST_LOG = 2000
 _LEVELS = {"info": NOTE, "warning": WARNING, "error": FAILED}
-
-Pixels = NDArray[np.float32]
-
-
-@dataclass
-class Stage:
-    """One line of the rail. `seconds` is None while it runs; `is_done` is False where it was cut short.
-
-    `earlier_s` is what an earlier verb spent on it; `is_current` is False until this verb comes to it.
-    """
-
-    name: str
-    title: str
-    began: float
-    earlier_s: float = 0.0
-    seconds: float | None = None
-    is_done: bool = False
-    is_current: bool = True
-    summary: str = ""
 
 
 @dataclass
@@ -99,7 +77,7 @@ class RunState:
         self.is_running = False
         self.is_replay = False
         self.version = 0
-        self.stages: list[Stage] = []
+        self.stages = Stages()
         self.model: ModelOpened | None = None
         self.standings = Standings()
         self.search = Following()
@@ -118,14 +96,9 @@ class RunState:
         """Start a verb on this run; what earlier verbs found stays."""
         self.verb, self.request, self.is_running = verb, request, True
         self.errors, self.attempts, self.heat_maps = [], [], None
-        self._pass_on()
-        self.version += 1
-
-    def _pass_on(self) -> None:
-        """A verb is over: the next one comes to the same stages again."""
+        self.stages.pass_on()
         self.progress = Progress()
-        for stage in self.stages:
-            stage.is_current = False
+        self.version += 1
 
     def finish(self, result: AuditResult | None, errors: list[ErrorRecord] | None = None) -> None:
         """The verb ended with this result, or with errors instead of one."""
@@ -135,9 +108,7 @@ class RunState:
             self.result = result
             if result.verdict is not None:
                 self._reach(result.verdict)
-        for stage in self.stages:
-            if stage.seconds is None:
-                stage.seconds = stage.earlier_s + time.monotonic() - stage.began
+        self.stages.cut()
         for error in self.errors:
             self._log(FAILED, error.what)
         self.version += 1
@@ -161,9 +132,14 @@ class RunState:
         self.version += 1
         match event:
             case StageStarted():
-                self._start_stage(event)
+                self.progress = Progress()
+                self.stages.start(event.stage, event.title)
+                self._log(RUNNING, event.title)
             case StageFinished():
-                self._finish_stage(event)
+                self.progress = Progress()
+                self.stages.finish(event.stage, event.seconds)
+                said = f": {event.summary}" if event.summary else ""
+                self._log(DONE, f"{event.stage} done in {clock(event.seconds)}{said}")
             case SearchStep():
                 self._follow_search(event)
             case SharedSearchStep():
@@ -195,29 +171,7 @@ class RunState:
                 self._log(NOTE, f"wrote {event.path}")
             case AuditFinished():
                 self._log(NOTE, f"finished: {event.label.replace('_', ' ')}, exit code {event.exit_code}")
-                self._pass_on()
-
-    def _start_stage(self, event: StageStarted) -> None:
-        """A stage of an earlier verb goes on where it is; one met twice in a verb gets a second line."""
-        stage = Stage(name=event.stage, title=event.title, began=time.monotonic())
-        self.progress = Progress()
-        for index, old in enumerate(self.stages):
-            if old.name == event.stage and not old.is_current:
-                stage.earlier_s = old.seconds or 0.0
-                self.stages[index] = stage
-                break
-        else:
-            self.stages.append(stage)
-        self._log(RUNNING, event.title)
-
-    def _finish_stage(self, event: StageFinished) -> None:
-        self.progress = Progress()
-        for stage in self.stages:
-            if stage.name == event.stage and stage.seconds is None:
-                stage.seconds, stage.is_done = stage.earlier_s + event.seconds, True
-                stage.summary = event.summary
-                said = f": {event.summary}" if event.summary else ""
-                self._log(DONE, f"{stage.title} ({clock(event.seconds)}){said}")
+                self.stages.pass_on()
 
     def _follow_search(self, event: SearchStep) -> None:
         """After the verdict, a search looks at the sanitized model: it moves no standing."""
@@ -262,20 +216,3 @@ class RunState:
     def _log(self, mark: str, line: str) -> None:
         self.log.append((mark, printable(line, 400)))
         self.logged += 1
-
-
-def image(picture: Picture) -> Pixels | None:
-    """The picture as (H, W, 3) in [0, 1], grey repeated; None when it is not one."""
-    if not isinstance(picture, np.ndarray) or picture.ndim not in (2, 3) or 0 in picture.shape:
-        return None
-    pixels = np.clip(np.nan_to_num(picture.astype(np.float32)), 0, 1)
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    return np.repeat(pixels[..., :1], 3, axis=2) if pixels.shape[2] < 3 else pixels[..., :3]
-
-
-def heat_maps(picture: Picture) -> Pixels | None:
-    """The maps as (n, H, W) in [0, 1]; None when they are not such."""
-    if not isinstance(picture, np.ndarray) or picture.ndim not in (2, 3) or 0 in picture.shape:
-        return None
-    maps = np.clip(np.nan_to_num(picture.astype(np.float32)), 0, 1)
-    return maps[None] if maps.ndim == 2 else maps

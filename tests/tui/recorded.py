@@ -200,8 +200,8 @@ def play(*, pause_s: float = 0.0, names: list[str] | None = None) -> Stream:
     return stream
 
 
-def hold() -> Stream:
-    """A search that goes on until it is told to stop or cancel; verbs after the first play to their end."""
+def hold(step: int = 5) -> Stream:
+    """A search that stays at a step until it is told to stop or cancel; verbs after the first play to their end."""
     rest = play()
     calls: list[str] = []
 
@@ -212,7 +212,7 @@ def hold() -> Stream:
         yield StageStarted(stage="detect", title="Searching triggers")
         try:
             while not control.stop_requested:
-                yield search_step(5)
+                yield search_step(step)
                 time.sleep(0.01)
         except Cancelled as error:
             return result(request, exit_code=130, errors=[record(error)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
@@ -118,15 +119,16 @@ def test_audit_screen_shows_the_outlier_by_sign_and_word(here: Path) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: ready(app))
         await pilot.press("enter")
-        await until(pilot, lambda: app.state.search.step >= 50 and on(app, "audit")())
-        await pilot.pause(0.2)
+        await until(pilot, lambda: app.state.search.step > 0)
+        await pilot.pause(0.3)
         table = app.screen.query_one(DataTable)
         first = [str(cell) for cell in table.get_row_at(0)]
         assert first[0] == "class 11" and first[1] == "! stands out"
         assert [str(cell) for cell in table.get_row_at(1)][1] == ""
-        await until(pilot, on(app, "finding"))
+        assert "patch 50/60" in str(app.screen.query_one("Working Static", Static).render())
+        await pilot.press("s")
 
-    drive(steps, stream=recorded.play(pause_s=0.05))
+    drive(steps, stream=recorded.hold(50))
 
 
 def test_a_bad_file_is_an_error_in_place(here: Path) -> None:
@@ -197,7 +199,7 @@ def test_cancel_asks_once_and_keeps_the_run(here: Path) -> None:
         await pilot.press("c", "y")
         await until(pilot, lambda: not app.state.is_running)
         # Then
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 5
         assert app.state.is_cancelled and on(app, "audit")()
         await pilot.pause(0.3)
         assert "resume" in text_of(app, "Problem")
@@ -209,24 +211,25 @@ def test_cancel_asks_once_and_keeps_the_run(here: Path) -> None:
 
 
 def test_cancel_does_not_wait_for_a_step_that_never_ends(here: Path) -> None:
-    released: list[bool] = []
+    released, ended = threading.Event(), threading.Event()
 
     def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
         yield StageStarted(stage="detect", title="Searching")
-        time.sleep(4)
-        released.append(True)
+        released.wait(30)
+        ended.set()
         raise Cancelled("late", "")
 
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: ready(app))
         await pilot.press("enter")
-        await until(pilot, lambda: bool(app.state.stages))
-        began = time.monotonic()
+        await until(pilot, lambda: len(app.state.stages) == 1)
         await pilot.press("c", "y")
         await until(pilot, lambda: not app.state.is_running)
-        assert time.monotonic() - began < 3 and not released
-        await until(pilot, lambda: bool(released))
+        assert not released.is_set()
+        released.set()
+        await until(pilot, ended.is_set)
+        await pilot.pause(0.1)
         assert len(app.state.errors) == 1 and "late" not in app.state.errors[0].what
 
     drive(steps, stream=stream)

@@ -11,7 +11,7 @@ from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
-from auditor.tui.state import Pixels
+from auditor.tui.pictures import Pixels
 
 SHADES = " ░▒▓█"
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)

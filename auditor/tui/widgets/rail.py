@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.widgets import Static
 
-from auditor.tui.state import RunState, Stage
+from auditor.tui.stages import Stage
+from auditor.tui.state import RunState
 from auditor.tui.text import DONE, FAILED, RUNNING, STYLES, clock, shown
 
 
@@ -19,18 +18,17 @@ class StageRail(Static):
 
     def draw(self, state: RunState) -> None:
         width = max(12, self.content_size.width)
-        if not state.stages:
+        if not len(state.stages):
             self.update(Text("starting: loading torch" if state.is_running else "no stages", style="dim"))
             return
         self.update(Text("\n").join(_line(stage, state.is_running, width) for stage in state.stages))
 
 
 def _line(stage: Stage, is_running: bool, width: int) -> Text:
-    seconds = stage.seconds if stage.seconds is not None else stage.earlier_s + time.monotonic() - stage.began
     if stage.is_done:
-        mark, after = DONE, clock(seconds)
+        mark, after = DONE, clock(stage.spent_s)
     elif is_running:
-        mark, after = RUNNING, clock(seconds)
+        mark, after = RUNNING, clock(stage.spent_s)
     else:
         mark, after = FAILED, "cut short"
     room = max(4, width - len(after) - 3)

@@ -27,10 +27,10 @@ class Working(Horizontal):
 
     def draw(self, state: RunState) -> None:
         """Show the stage and the step; the bar runs to and fro where nothing is known."""
-        running = [stage.title for stage in state.stages if stage.seconds is None]
-        idle = "ended" if not state.is_running else "working" if state.stages else "starting"
+        running = state.stages.running
+        idle = "ended" if not state.is_running else "working" if len(state.stages) else "starting"
         progress = state.progress
-        said = shown(running[-1] if running else idle, 60)
+        said = shown(running.title if running else idle, 60)
         if progress.steps:
             said += f" \N{MIDDLE DOT} {shown(progress.label, 40)} {progress.step}/{progress.steps}"
         self.query_one(Static).update(Text(said))
