@@ -26,8 +26,10 @@ from torch import Tensor
 from auditor.suspect import Suspect
 
 FLIP_SHARE = 0.95
-ENOUGH_SHARE = 0.9  # at which costs are read and accepted: with few images one may be stubborn
-MULTIPLIER_RATE = 1.2
+ENOUGH_SHARE = 0.8  # at which costs are read: of few images some are stubborn, even to a backdoor
+REMEMBERED_SHARE = 0.9
+MULTIPLIER_GROWTH = 1.15
+MULTIPLIER_DECAY = 1.15**1.5  # falls faster than it rises: an arm must spend its time flipping images
 SMOOTHING = 0.7
 
 
@@ -153,7 +155,7 @@ class Descent:
         loss_M, flipped_M = torch.cat(losses), torch.cat(flipped)
         self._remember(flipped_M)
         self._adam({name: torch.cat([g[name] for g in gradients]) for name in self.raw})
-        grow = torch.where(flipped_M >= FLIP_SHARE, MULTIPLIER_RATE, 1 / MULTIPLIER_RATE)
+        grow = torch.where(flipped_M >= FLIP_SHARE - 0.02, MULTIPLIER_GROWTH, 1 / MULTIPLIER_DECAY)
         self.multiplier = (self.multiplier * grow).clamp(1e-4, 1e4)
         return Progress(loss_M.cpu(), self.flipped.cpu(), self.best_cost.cpu())
 
@@ -186,7 +188,8 @@ class Descent:
         parameters = self.family.constrain(self.raw)
         self.flipped = SMOOTHING * self.flipped + (1 - SMOOTHING) * flipped_M
         cost = self.family.cost(parameters)
-        better = (self.flipped >= FLIP_SHARE - 0.1) & (flipped_M >= FLIP_SHARE - 0.1) & (cost < self.best_cost)
+        enough = (self.flipped >= REMEMBERED_SHARE) & (flipped_M >= REMEMBERED_SHARE)
+        better = enough & (cost < self.best_cost)
         never = torch.isinf(self.best_cost) & ~better
         self.best_cost = torch.where(better, cost, self.best_cost)
         for name, value in parameters.items():
@@ -246,7 +249,7 @@ def flip_share(
 
 def tighten(
     suspect: Suspect, family: Family, parameters: Mapping[str, Tensor], targets_M: Tensor, images_NCHW: Tensor,
-    labels_N: Tensor, rounds: int = 5, strongest: float = 2.0,
+    labels_N: Tensor, rounds: int = 6, strongest: float = 4.0,
 ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
     """Each trigger at the least strength that still flips ENOUGH_SHARE of the images.
 

@@ -26,6 +26,7 @@ from auditor.domain import (
     Run,
     Tool,
     TriggerFinding,
+    Verification,
 )  # fmt: skip
 from auditor.errors import AuditorError, DeviceError
 from auditor.events import Control, Event, StageFinished, StageStarted
@@ -34,7 +35,6 @@ from auditor.metrics import attack_success_rate
 from auditor.runs import RunFolder
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
-from auditor.verification import Verification
 
 Steps = Generator[Event, None, Any]
 

@@ -50,7 +50,11 @@ class Patch:
         return 10 * (mask.mean((1, 2)) + self.total_variation * rough)
 
     def scale(self, parameters: Mapping[str, Tensor], strength: Tensor) -> dict[str, Tensor]:
-        return {"mask": (parameters["mask"] * strength[:, None, None]).clamp(0, 1), "pattern": parameters["pattern"]}
+        import torch
+
+        mask, strength = parameters["mask"], strength[:, None, None]
+        stacked = 1 - (1 - mask).pow(strength)  # beyond 1: the same patch laid on several times
+        return {"mask": torch.where(strength > 1, stacked, mask * strength), "pattern": parameters["pattern"]}
 
     def stamp(self, parameters: Mapping[str, Tensor], images_MBCHW: Tensor) -> Tensor:
         from auditor.triggers import stamp_patch
