@@ -147,6 +147,9 @@ def _bench_given(session: Session, suspect: Suspect) -> Steps:
 
 
 def _take_images(session: Session, input_shape: tuple[int, int, int], num_classes: int) -> Steps:
+    if wrong := [t for t in session.request.targets or [] if not 0 <= t < num_classes]:
+        raise InputError(f"--targets names class {wrong[0]}, but the network has {num_classes} classes.",
+                         f"Classes are numbered 0 to {num_classes - 1}.")  # fmt: skip
     if session.clean is None or not len(session.clean):
         return
     session.clean.validate(num_classes)

@@ -12,6 +12,7 @@ from auditor.errors import InputError, UsageError
 from auditor.pipeline.opening import open_suspect
 from auditor.pipeline.session import Session, Steps, as_indices, stage
 from auditor.pipeline.verbs import digest
+from auditor.search.shortlist import classes_to_search
 from auditor.search.synthesis import PROFILES
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
@@ -48,6 +49,8 @@ def recheck(session: Session, model_path: Path, earlier: AuditResult, folder: Pa
     session.triggers, session.sanitized = triggers, model
     held_out = as_indices(session.split.verify)
     held = [Held(model=model, images=session.images[held_out], labels=session.labels[held_out])]
+    targets = [t.target_class for t in triggers]
+    session.classes = classes_to_search(session.model.num_classes, None, targets, session.request.seed)
     search = Searchable(images=session.images, labels=session.labels, classes=session.classes,
                         budget=PROFILES["quick"], seed=session.request.seed)  # fmt: skip
     body = verify(session.model, model, held, triggers, search, basis=session.split.basis, control=session.control)

@@ -33,6 +33,7 @@ from auditor.events import Control, Event, StageFinished, StageStarted
 from auditor.images import CleanImages, Split
 from auditor.metrics import attack_success_rate
 from auditor.runs import RunFolder
+from auditor.search.shortlist import classes_to_search
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 
@@ -45,6 +46,7 @@ class Session:
 
     `images` (N, C, H, W) in [0, 1] and `labels` (N,) are the network's input; `work`, `fit`,
     `hold` index them: detection searches on `fit` and confirms on `hold`, both of `work`.
+    `classes` are those that detection searched.
     """
 
     request: Request
@@ -60,6 +62,7 @@ class Session:
     split: Split | None = None
     fit: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     hold: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    classes: list[int] = field(default_factory=list)
     triggers: list[Trigger] = field(default_factory=list)
     sanitized: Suspect | None = None
     pending: Verification | None = None
@@ -74,11 +77,6 @@ class Session:
     @property
     def class_names(self) -> Sequence[str]:
         return self.clean.class_names if self.clean is not None else []
-
-    @property
-    def classes(self) -> list[int]:
-        """The classes searched: those asked for, else all."""
-        return self.request.targets or list(range(self.model.num_classes))
 
     def update(self, **parts: Any) -> None:
         """Add parts to the result."""
@@ -97,6 +95,7 @@ class Session:
             confirmed=True, source_classes=trigger.source_classes, evidence=name if self.run else "",
         )  # fmt: skip
         self.triggers = [trigger]
+        self.classes = classes_to_search(self.model.num_classes, None, [trigger.target_class], self.request.seed)
         self.update(triggers=[finding])
 
     def limit(self, *sentences: str) -> None:

@@ -26,6 +26,7 @@ from auditor.pipeline.pictures import stamped_arrays
 from auditor.pipeline.session import Session, Steps, as_indices
 from auditor.remedy import Case, find_remedy
 from auditor.search.shared import SharedSearch, shared_search
+from auditor.search.shortlist import classes_to_search
 from auditor.search.synthesis import PROFILES, synthesize
 from auditor.triggers import Trigger
 from auditor.unlearn import METHODS
@@ -70,11 +71,16 @@ def _search_and_decide(session: Session) -> Steps:
     suspect, fit = session.model, session.fit
     images, labels = session.images[fit], session.labels[fit]
     shared = yield from _shared(session)
+    session.classes = classes_to_search(suspect.num_classes, shared, session.request.targets, session.request.seed)
+    if len(session.classes) < suspect.num_classes:
+        session.limit(f"{len(session.classes)} of {suspect.num_classes} classes were searched: those that the shared "
+                      "search or --targets point at, and a random sample to compare them with.")  # fmt: skip
     found = yield from synthesize(
         suspect, images, labels, classes=session.classes, budget=PROFILES[session.request.profile],
         seed=session.request.seed, control=session.control, shared=shared,
     )  # fmt: skip
-    return decide(suspect, found, session.images[session.hold], session.labels[session.hold], session.class_names)
+    return decide(suspect, found, session.images[session.hold], session.labels[session.hold], session.class_names,
+                  session.request.targets)  # fmt: skip
 
 
 def _shared(session: Session) -> Steps:
@@ -112,6 +118,7 @@ def _restore_detection(session: Session, kept: dict[str, Any]) -> None:
         triggers=[from_plain(TriggerFinding, item) for item in kept["triggers"]],
     )
     session.triggers = [Trigger.load(session.run.path / f.evidence) for f in session.result.triggers]
+    session.classes = sorted({e.target_class for e in session.result.verdict.per_class}) if session.result.verdict else []
 
 
 def confirmed_triggers(session: Session) -> list[Trigger]:

@@ -51,10 +51,16 @@ class Decision:
 
 
 def decide(
-    suspect: Suspect, search: SearchResult, images: Tensor, labels: Tensor, class_names: Sequence[str]
-) -> Decision:
-    """The verdict on a search, confirmed on `images` (N, C, H, W), which no search has seen."""
+    suspect: Suspect, search: SearchResult, images: Tensor, labels: Tensor, class_names: Sequence[str],
+    targets: Sequence[int] | None = None,
+) -> Decision:  # fmt: skip
+    """The verdict on a search, confirmed on `images` (N, C, H, W), which no search has seen.
+
+    With `targets` only those classes can be found backdoored; the others are their null.
+    """
     evidence, suspicions = weigh(search)
+    if targets:
+        suspicions = [s for s in suspicions if s.candidate.target_class in targets]
     judged = [_confirmed(suspect, s, images, labels) for s in suspicions]
     confirmed = [s for s in judged if s.confirmation is not None and s.confirmation.confirmed]
     findings = [_finding(s) for s in judged]
