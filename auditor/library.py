@@ -42,7 +42,7 @@ def stream(
         raise UsageError(f"There is no verb {printable(verb)!r}.", f"Verbs: {', '.join(VERBS)}.")
     if verb in REPORTED and request.output is None:
         raise UsageError(f"{verb} needs a run folder.", "Give one with -o RUN.")
-    control = control or Control()
+    control = control or Control(request.time_budget_s)
     try:
         if verb == "verify":
             return (yield from _verify(request, control))
