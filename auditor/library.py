@@ -118,7 +118,8 @@ def scan(model: str | Path | nn.Module | Suspect, clean: Any = None, **flags: An
 
     `clean` is a path, a CleanImages, or a pair of arrays (see CleanImages.from_arrays); `flags`
     are the fields of `domain.Request`. For an nn.Module give `num_classes` and, unless it takes
-    images in [0, 1], `mean` and `std`. Errors end up in `result.errors`.
+    images in [0, 1], `normalize` or `mean` and `std`; it is copied, and left as it was. Errors end
+    up in `result.errors`; only UsageError, for arguments that do not fit together, is raised.
     """
     return _call("scan", model, clean, flags)
 
@@ -138,27 +139,39 @@ def _call(verb: str, model: Any, clean: Any, flags: dict[str, Any]) -> AuditResu
     if unknown := sorted(set(flags) - known):
         raise UsageError(f"Unknown argument {unknown[0]!r}.", f"Known: {', '.join(sorted(known))}.")
     is_file = isinstance(model, str | Path)
-    images = _images(clean)
     request = Request(
         model=str(model) if is_file else type(model).__name__,
         clean=str(clean) if isinstance(clean, str | Path) else None, **flags,
     )  # fmt: skip
-    suspect = None if is_file else _as_suspect(model, request, images)
+    try:
+        images = _images(clean, request)
+        suspect = None if is_file else _as_suspect(model, request, images)
+    except UsageError:
+        raise
+    except AuditorError as error:
+        return drain(_refused(request, error))
     return drain(stream(verb, request, suspect=suspect, clean=images))
 
 
-def _images(clean: Any) -> CleanImages | None:
+def _images(clean: Any, request: Request) -> CleanImages | None:
+    """The images handed over, read now; None when there are none."""
     from auditor.images import CleanImages
 
-    if clean is None or isinstance(clean, str | Path | CleanImages):
-        return clean if isinstance(clean, CleanImages) else None
-    x, y = clean if isinstance(clean, tuple) else (clean, None)
+    if clean is None or isinstance(clean, CleanImages):
+        return clean
+    if isinstance(clean, str | Path):
+        return CleanImages.from_path(clean, request.classes)
+    x, y = clean if isinstance(clean, tuple) and len(clean) == 2 else (clean, None)
     return CleanImages.from_arrays(x, y)
 
 
 def _as_suspect(model: Any, request: Request, images: CleanImages | None) -> Suspect:
+    """The caller's network, a copy of it when it is bare: a Suspect freezes and moves its module."""
+    import copy
+
     from torch import nn
 
+    from auditor.checkpoint.preflight import known_normalization
     from auditor.pipeline.session import choose_device
     from auditor.suspect import Suspect
 
@@ -170,7 +183,11 @@ def _as_suspect(model: Any, request: Request, images: CleanImages | None) -> Sus
         raise UsageError("A bare nn.Module needs num_classes and clean images.", "Or wrap it in auditor.Suspect.")
     height, width, channels = images.images[0].shape
     size = request.input_size
+    mean, std = request.mean or [0.0], request.std or [1.0]
+    if request.normalize:
+        known = known_normalization(request.normalize, channels)
+        mean, std = known.mean, known.std
     return Suspect(
-        model, num_classes=request.num_classes, input_shape=(channels, size or height, size or width),
-        mean=tuple(request.mean or [0.0]), std=tuple(request.std or [1.0]), device=choose_device(request.device),
+        copy.deepcopy(model), num_classes=request.num_classes, input_shape=(channels, size or height, size or width),
+        mean=tuple(mean), std=tuple(std), device=choose_device(request.device),
     )  # fmt: skip
