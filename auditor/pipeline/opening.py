@@ -14,7 +14,7 @@ from auditor.checkpoint.candidates import AmbiguousArchitectureError
 from auditor.checkpoint.factory import from_factory
 from auditor.checkpoint.gate import Opened, inspect_file, open_checkpoint
 from auditor.domain import Architecture, Normalization, Verdict
-from auditor.errors import InputError, UnsafeCheckpointError
+from auditor.errors import InputError, UnsafeCheckpointError, printable
 from auditor.events import ModelOpened, Notice
 from auditor.images import CleanImages, split
 from auditor.pipeline.session import Session, Steps, as_indices, choose_device
@@ -44,7 +44,16 @@ def open_suspect(session: Session) -> Steps:
     else:
         session.clean = session.clean or read_images(session)
         yield from _bench_given(session, session.suspect)
+    _check_targets(session)
     yield from _split(session)
+
+
+def _check_targets(session: Session) -> None:
+    count = session.model.num_classes
+    beyond = [target for target in session.request.targets or [] if not 0 <= target < count]
+    if beyond:
+        raise InputError(f"--targets {beyond[0]} is not a class of the model, which has {count} (0 to {count - 1}).",
+                         "Classes count from 0.")  # fmt: skip
 
 
 def read_images(session: Session) -> CleanImages | None:
@@ -136,6 +145,7 @@ def _bench(session: Session, built: Built, device: str) -> Steps:
 
 def _bench_given(session: Session, suspect: Suspect) -> Steps:
     """A library caller's own network: nothing to open."""
+    _check_answers(suspect)
     session.update(
         architecture=Architecture(
             name=type(suspect.module).__name__, how="module", num_classes=suspect.num_classes,
@@ -146,11 +156,28 @@ def _bench_given(session: Session, suspect: Suspect) -> Steps:
     yield from _take_images(session, suspect.input_shape, suspect.num_classes)
 
 
+def _check_answers(suspect: Suspect) -> None:
+    """Raises InputError when a caller's network does not answer as was said of it."""
+    said = f"{suspect.num_classes} classes and images of shape {suspect.input_shape}"
+    try:
+        classes = suspect.logits(torch.full((1, *suspect.input_shape), 0.5)).shape[1:]
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError) as error:
+        what = f"The network cannot be run as one of {said}: {printable(error)}"
+        raise InputError(what, "Correct num_classes, the input size or the number of channels.") from error
+    if tuple(classes) != (suspect.num_classes,):
+        raise InputError(f"The network returns {tuple(classes)} logits an image; it was said to have {said}.",
+                         "Correct num_classes.")  # fmt: skip
+
+
 def _take_images(session: Session, input_shape: tuple[int, int, int], num_classes: int) -> Steps:
     if wrong := [t for t in session.request.targets or [] if not 0 <= t < num_classes]:
         raise InputError(f"--targets names class {wrong[0]}, but the network has {num_classes} classes.",
                          f"Classes are numbered 0 to {num_classes - 1}.")  # fmt: skip
-    if session.clean is None or not len(session.clean):
+    if session.clean is None:
+        return
+    if not len(session.clean):
+        for message in session.clean.notices:
+            yield Notice(message=message, level="warning")
         return
     session.clean.validate(num_classes)
     images, notices = session.clean.to_input(input_shape)
