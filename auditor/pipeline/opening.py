@@ -44,16 +44,7 @@ def open_suspect(session: Session) -> Steps:
     else:
         session.clean = session.clean or read_images(session)
         yield from _bench_given(session, session.suspect)
-    _check_targets(session)
     yield from _split(session)
-
-
-def _check_targets(session: Session) -> None:
-    count = session.model.num_classes
-    beyond = [target for target in session.request.targets or [] if not 0 <= target < count]
-    if beyond:
-        raise InputError(f"--targets {beyond[0]} is not a class of the model, which has {count} (0 to {count - 1}).",
-                         "Classes count from 0.")  # fmt: skip
 
 
 def read_images(session: Session) -> CleanImages | None:
