@@ -18,9 +18,10 @@ from auditor.domain import (
     from_plain,
     to_plain,
 )  # fmt: skip
-from auditor.errors import OutputError
+from auditor.errors import InputError, OutputError
 from auditor.events import CandidateFound, FileWritten, Notice, VerdictReached
 from auditor.exporting import ONNX_TOLERANCE, describe, export_onnx, export_safetensors, onnx_parity
+from auditor.files import inside
 from auditor.pipeline.monitoring import make_monitor
 from auditor.pipeline.pictures import stamped_arrays
 from auditor.pipeline.session import Session, Steps, as_indices
@@ -41,9 +42,7 @@ TWIN_AGREES = 0.02
 
 def detect(session: Session) -> Steps:
     """Search every family toward every class, and reach a verdict."""
-    kept = session.run.stage("detect") if session.run else None
-    if kept is not None:
-        _restore_detection(session, kept)
+    if _restore_detection(session):
         yield Notice(message="Detection was finished earlier; its result is used again.")
     elif session.result.verdict is None:
         decision = yield from _search_and_decide(session)
@@ -56,9 +55,9 @@ def detect(session: Session) -> Steps:
                 evidence=finding.evidence,
             )  # fmt: skip
         if session.run and not session.control.stop_requested:
-            session.run.finish_stage(
-                "detect", {"verdict": to_plain(session.result.verdict), "triggers": to_plain(session.result.triggers)}
-            )
+            parts = {"verdict": session.result.verdict, "triggers": session.result.triggers, "limits": session.result.limits}
+            session.run.finish_stage("detect", to_plain(parts))
+        yield from _say_time(session, "searching: what was not reached counts as not tested")
     verdict = session.result.verdict
     assert verdict is not None
     session.limit(*verdict.untested)
@@ -111,14 +110,28 @@ def _save_triggers(session: Session, decision: Decision) -> list[TriggerFinding]
     return findings
 
 
-def _restore_detection(session: Session, kept: dict[str, Any]) -> None:
-    assert session.run is not None
-    session.update(
-        verdict=from_plain(Verdict, kept["verdict"]),
-        triggers=[from_plain(TriggerFinding, item) for item in kept["triggers"]],
-    )
-    session.triggers = [Trigger.load(session.run.path / f.evidence) for f in session.result.triggers]
-    session.classes = sorted({e.target_class for e in session.result.verdict.per_class}) if session.result.verdict else []
+def _restore_detection(session: Session) -> bool:
+    """Take up a detection that an earlier run of the same command finished; False when there is none to use."""
+    kept = session.run.stage("detect") if session.run else None
+    if session.run is None or kept is None:
+        return False
+    try:
+        verdict = from_plain(Verdict, kept["verdict"])
+        findings = [from_plain(TriggerFinding, item) for item in kept["triggers"]]
+        triggers = [Trigger.load(inside(session.run.path, finding.evidence)) for finding in findings]
+        classes, limits = sorted({e.target_class for e in verdict.per_class}), list(kept["limits"])
+    except (InputError, OSError, KeyError, TypeError, AttributeError, ValueError):
+        return False  # damaged since: the search is run again
+    session.triggers, session.classes = triggers, classes
+    session.update(verdict=verdict, triggers=findings)
+    session.limit(*limits)
+    return True
+
+
+def _say_time(session: Session, doing: str) -> Steps:
+    if session.control.out_of_time:
+        session.limit(f"The time budget was exhausted while {doing}.")
+        yield Notice(message=f"The time budget was exhausted while {doing}.", level="warning")
 
 
 def confirmed_triggers(session: Session) -> list[Trigger]:
@@ -158,6 +171,7 @@ def unlearn(session: Session, method: str) -> Steps:
     case = _case(session)
     remedy = yield from find_remedy(case, method)
     session.sanitized, session.pending = remedy.model, remedy.verification
+    yield from _say_time(session, "unlearning and verifying: the best model so far is kept")
     chosen = METHODS[remedy.method] if remedy.method in METHODS else None
     session.update(
         unlearning=Unlearning(
