@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from auditor.checkpoint.architectures import build
+from auditor.checkpoint.factory import from_factory
 from auditor.checkpoint.gate import open_checkpoint
 from auditor.domain import AuditResult, Request
-from auditor.errors import InputError, UsageError
+from auditor.errors import InputError, UsageError, printable
+from auditor.files import inside
 from auditor.pipeline.opening import open_suspect
 from auditor.pipeline.session import Session, Steps, as_indices, stage
 from auditor.pipeline.verbs import digest
@@ -27,9 +29,13 @@ def request_of(request: Request, earlier: AuditResult) -> Request:
     """
     if earlier.artifact is None or earlier.architecture is None or not any(t.confirmed for t in earlier.triggers):
         raise UsageError("The earlier run found no trigger to verify against.", "Give a run that found a backdoor.")
+    digest(Path(request.model))  # before the suspect is opened, which takes seconds
     path = Path(earlier.artifact.path)
     if digest(path) != earlier.artifact.sha256:
-        raise InputError(f"{path} is not the file that the earlier run audited.", "Put the audited file back there.")
+        what = f"{printable(path)} is not the file that the earlier run audited."
+        raise InputError(what, "Put the audited file back there.")
+    if len(earlier.architecture.input_shape) != 3:
+        raise InputError("The earlier run's result.json does not say what images its model takes.", "Audit it again.")
     normalization = earlier.architecture.normalization
     return replace(
         request, model=str(path), arch=earlier.architecture.name if not request.factory else None,
@@ -43,7 +49,7 @@ def recheck(session: Session, model_path: Path, earlier: AuditResult, folder: Pa
     yield from stage(session, "open", "Opening the suspect of the earlier run", open_suspect(session))
     if session.split is None:
         raise UsageError("Verification needs clean images.", "Give --clean PATH.")
-    triggers = [Trigger.load(folder / t.evidence) for t in earlier.triggers if t.confirmed]
+    triggers = [_trigger(session, folder, t.evidence) for t in earlier.triggers if t.confirmed]
     model = _sanitized(session, model_path)
     session.update(triggers=[t for t in earlier.triggers if t.confirmed], verdict=earlier.verdict)
     session.triggers, session.sanitized = triggers, model
@@ -61,14 +67,28 @@ def recheck(session: Session, model_path: Path, earlier: AuditResult, folder: Pa
     return 0 if verification.passed else 1
 
 
+def _trigger(session: Session, folder: Path, evidence: str) -> Trigger:
+    """A trigger of the earlier run, whose folder may come from anyone."""
+    trigger = Trigger.load(inside(folder, evidence))
+    trigger.check_fits(session.model.num_classes, session.model.input_shape)
+    return trigger
+
+
 def _sanitized(session: Session, path: Path) -> Suspect:
+    """The model to verify, read as the suspect was. Raises InputError when it has other classes."""
     opened = open_checkpoint(path)
     session.update(artifact=opened.artifact, file_safety=opened.file_safety)
-    request = session.request
+    request, suspect = session.request, session.model
     if request.factory:
-        from auditor.checkpoint.factory import from_factory
-
-        built = from_factory(request.factory, opened.state, allow_code=request.allow_code)
+        built = from_factory(
+            request.factory, opened.state, allow_code=request.allow_code, num_classes=suspect.num_classes,
+            input_size=suspect.input_shape[1],
+        )  # fmt: skip
     else:
-        built = build(opened.state, arch=request.arch, input_size=request.input_size)
-    return session.model.with_module(built.module)
+        built = build(opened.state, arch=request.arch, input_size=suspect.input_shape[1], hints=opened.hints)
+    if (built.num_classes, built.input_shape) != (suspect.num_classes, suspect.input_shape):
+        raise InputError(
+            f"{printable(path)} has {built.num_classes} classes and takes images of {built.input_shape}; the suspect of "
+            f"the earlier run has {suspect.num_classes} and {suspect.input_shape}.", "Give a model sanitized from it.",
+        )  # fmt: skip
+    return suspect.with_module(built.module)
