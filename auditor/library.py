@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditor.domain import AuditResult, ErrorRecord, Request, from_plain
-from auditor.errors import AuditorError, InputError, UsageError, printable
+from auditor.domain import AuditResult, ErrorRecord, Request
+from auditor.errors import AuditorError, Cancelled, UsageError, printable
 from auditor.events import AuditFinished, Control, Event, FileWritten, Notice, drain
 
 if TYPE_CHECKING:
@@ -55,22 +55,29 @@ def stream(
         "scan": pipeline.scan, "audit": pipeline.audit, "sanitize": pipeline.sanitize, "export": pipeline.export_only,
     }[verb](session)  # fmt: skip
     result = yield from pipeline.run(session, body)
-    if request.output is not None and verb != "export":
-        yield from _conclude(Path(request.output), with_report=verb in REPORTED)
+    if request.output is None or verb == "export":
+        return result
+    is_cancelled = result.run.exit_code == Cancelled.exit_code
+    try:
+        yield from _conclude(Path(request.output), with_report=verb in REPORTED and not is_cancelled)
+    except AuditorError as error:
+        yield Notice(message=str(error), level="error")
+        return _with_error(result, error)
     return result
 
 
 def _refused(request: Request, error: AuditorError) -> Generator[Event, None, AuditResult]:
     """The result of a request that could not start: nothing was written."""
-    from dataclasses import replace
-
     from auditor.pipeline.session import new_result
 
-    result = new_result(request, request.device)
-    record = ErrorRecord(kind=error.kind, what=error.what, next_step=error.next_step)
     yield Notice(message=str(error), level="error")
     yield AuditFinished(exit_code=error.exit_code, label="none")
-    return replace(result, errors=[record], run=replace(result.run, exit_code=error.exit_code))
+    return _with_error(new_result(request, request.device), error)
+
+
+def _with_error(result: AuditResult, error: AuditorError) -> AuditResult:
+    record = ErrorRecord(kind=error.kind, what=error.what, next_step=error.next_step)
+    return replace(result, errors=[*result.errors, record], run=replace(result.run, exit_code=error.exit_code))
 
 
 def _conclude(folder: Path, *, with_report: bool) -> Generator[Event, None, None]:
@@ -91,26 +98,14 @@ def _conclude(folder: Path, *, with_report: bool) -> Generator[Event, None, None
 def _verify(request: Request, control: Control) -> Generator[Event, None, AuditResult]:
     from auditor import pipeline
     from auditor.pipeline.rechecking import recheck, request_of
+    from auditor.report.reading import read_result
 
     if request.against is None:
         raise UsageError("verify needs an earlier run.", "Give its folder with --against RUN.")
     folder = Path(request.against)
-    earlier = read_result(folder)
+    earlier = read_result(folder / "result.json").result
     session = pipeline.start(request_of(request, earlier), control, folder=False)
     return (yield from pipeline.run(session, recheck(session, Path(request.model), earlier, folder)))
-
-
-def read_result(folder: Path) -> AuditResult:
-    """The result of an earlier run. Raises InputError when the folder holds none."""
-    import json
-
-    from auditor.files import read_plain
-
-    try:
-        result: AuditResult = from_plain(AuditResult, json.loads(read_plain(folder / "result.json", 1 << 26)))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f"{printable(folder)} holds no readable result.json.", "Give the folder of a run.") from error
-    return result
 
 
 def scan(model: str | Path | nn.Module | Suspect, clean: Any = None, **flags: Any) -> AuditResult:

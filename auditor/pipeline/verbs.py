@@ -13,13 +13,13 @@ import torch
 from auditor import __version__
 from auditor.checkpoint.sniff import open_regular
 from auditor.domain import AuditResult, Request, Verdict, exit_code
-from auditor.errors import AuditorError, InputError, UsageError
+from auditor.errors import AuditorError, OutputError, UsageError
 from auditor.events import AuditFinished, Control, Event, FileWritten, Notice
 from auditor.files import sha256_of
 from auditor.images import CleanImages
 from auditor.pipeline.opening import check_suspect, open_suspect, read_images
 from auditor.pipeline.session import Session, Steps, choose_device, configure, new_result, stage
-from auditor.pipeline.stages import attend, confirmed_triggers, detect, export, provenance, unlearn
+from auditor.pipeline.stages import ONNX, SAFETENSORS, attend, confirmed_triggers, detect, export, provenance, unlearn
 from auditor.runs import RunFolder
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
@@ -29,6 +29,8 @@ FINGERPRINTED = (
     "arch", "factory", "num_classes", "input_size", "normalize", "mean", "std", "targets", "seed", "profile", "trigger",
     "device",
 )  # fmt: skip
+SANITIZED = (ONNX, SAFETENSORS)
+FINAL = (*SANITIZED, "report.html", "report.pdf")
 
 
 def start(
@@ -37,30 +39,63 @@ def start(
 ) -> Session:  # fmt: skip
     """A session for the request, its run folder open when `output` names one.
 
-    Reads the images first, so that nothing is written for input that cannot be used. Raises
-    InputError, OutputError and DeviceError.
+    Reads the images and the trigger first, so that nothing is written for input that cannot be
+    used. Raises InputError, OutputError and DeviceError, and UsageError for a trigger without images.
     """
     configure(request)
     session = Session(request=request, control=control, result=new_result(request, "cpu"), suspect=suspect, clean=clean)
     device = choose_device(request.device)
     session.result = new_result(request, device)
-    fingerprint = {}
-    if suspect is None:
-        fingerprint["model"] = digest(Path(request.model))
+    model = digest(Path(request.model)) if suspect is None else digest_of_module(suspect)
     session.clean = read_images(session)
+    trigger = "" if request.trigger is None else _check_trigger(session, Path(request.trigger))
     if request.output and folder:
-        fingerprint["images"] = session.clean.sha256 if session.clean is not None and len(session.clean) else "none"
-        asked = {name: asdict(request)[name] for name in FINGERPRINTED} | {"device": device}
-        fingerprint["settings"] = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-        fingerprint["auditor"] = __version__
+        asked = {name: asdict(request)[name] for name in FINGERPRINTED} | {"device": device, "trigger": trigger}
+        fingerprint = {
+            "model": model, "auditor": __version__,
+            "images": session.clean.sha256 if session.clean is not None and len(session.clean) else "none",
+            "settings": hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
+        }  # fmt: skip
         session.run = RunFolder.open(Path(request.output), fingerprint=fingerprint, force=request.force)
+        try:
+            _discard_outcome(session.run)
+        except BaseException:
+            session.run.close()
+            raise
     return session
+
+
+def _check_trigger(session: Session, path: Path) -> str:
+    """The digest of a trigger file that can be used."""
+    if session.clean is None or not len(session.clean):
+        raise UsageError("Unlearning a given trigger needs clean images.", "Give some with --clean PATH.")
+    Trigger.load(path)
+    return digest(path)
+
+
+def _discard_outcome(run: RunFolder) -> None:
+    """Remove what an earlier run of the same command concluded; what it found out stays.
+
+    Otherwise a run that is stopped, or fails, would lie beside the sanitized model of the one before.
+    """
+    run.discard("result.json")
+    for name in (*FINAL, *(f"evidence/{prefix}_{name}" for prefix in ("candidate", "staged") for name in SANITIZED)):
+        run.discard(name)
 
 
 def digest(path: Path) -> str:
     """The sha256 of the user's file. Raises InputError when it cannot be read."""
     open_regular(path).close()  # says what is wrong with the path in the words of the other verbs
     return sha256_of(path)
+
+
+def digest_of_module(suspect: Suspect) -> str:
+    """The sha256 of a caller's network: its structure, weights and normalisation."""
+    found = hashlib.sha256(f"{suspect.module!r}{suspect.input_shape}{suspect.mean}{suspect.std}".encode())
+    for name, value in suspect.module.state_dict().items():
+        found.update(f"{name}{value.dtype}{tuple(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def run(session: Session, body: Steps) -> Generator[Event, None, AuditResult]:
@@ -116,8 +151,6 @@ def sanitize(session: Session) -> Steps:
         return (yield from audit(session))
     trigger = Trigger.load(Path(session.request.trigger))
     yield from stage(session, "open", "Opening the model", open_suspect(session))
-    if session.clean is None or not len(session.clean):
-        raise UsageError("Unlearning needs clean images.", "Give --clean PATH.")
     trigger.check_fits(session.model.num_classes, session.model.input_shape)
     yield from stage(session, "preflight", "Checking that the model works", check_suspect(session))
     if session.result.verdict is not None:
@@ -163,7 +196,7 @@ def export_only(session: Session) -> Steps:
     request, model = session.request, session.model
     path = Path(request.output or "model.onnx")
     if path.exists() and not request.force:
-        raise InputError(f"{path} exists already.", "Give another -o, or --force to replace it.")
+        raise OutputError(f"{path} exists already.", "Give another -o, or --force to replace it.")
     metadata = provenance(session) | {"auditor.audited": "false", "auditor.verdict": "", "auditor.verified": "false"}
     export_onnx(model, path, metadata=metadata, embed_preprocessing=request.embed_preprocessing)
     generator = torch.Generator().manual_seed(request.seed)
