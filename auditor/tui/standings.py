@@ -42,8 +42,14 @@ class Standings:
         self._anomalies: dict[tuple[str, int], float | None] = {}
 
     def follow(self, step: SearchStep) -> None:
-        """Take in a step; a class may appear several times in it, once per restart."""
+        """Take in a step; a class may appear several times in it, once per restart.
+
+        A step over fewer classes than before refines the cheapest alone: it would make them look cheaper
+        than the others for that reason only, and is left out.
+        """
         costs = self._costs.setdefault(step.family, {})
+        if len(set(step.classes)) < len(costs):
+            return
         shares = self._shares.setdefault(step.family, {})
         for target, cost, share in zip(step.classes, step.cost, step.attack_success_rate, strict=False):
             costs[target] = min(costs.get(target, math.inf), math.inf if cost is None else cost)
@@ -88,4 +94,4 @@ class Standings:
 def _suspicion(standing: Standing) -> tuple[float, float, float, int]:
     relative = math.inf if standing.relative is None else standing.relative
     cost = math.inf if standing.cost is None else standing.cost
-    return relative, -standing.flip_share, cost, standing.target_class
+    return relative, cost, -standing.flip_share, standing.target_class

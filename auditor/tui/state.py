@@ -50,6 +50,7 @@ class Following:
     """What the search shows at the moment: its step, the trigger forming, the share it flips."""
 
     step: int = 0
+    family: str = ""
     picture: Pixels | None = None
     picture_class: int | None = None
     flip_shares: deque[float] = field(default_factory=lambda: deque(maxlen=400))
@@ -179,7 +180,7 @@ class RunState:
         self.progress = Progress(which + event.family, event.step, event.steps)
         if self.verdict is not None:
             return
-        self.search.step = event.step
+        self.search.step, self.search.family = event.step, event.family
         self.standings.follow(event)
         shares = dict(zip(event.classes, event.attack_success_rate, strict=False))
         if shares:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from auditor.domain import Interval, Rate
@@ -17,6 +18,11 @@ BLOCKS = " ▏▎▍▌▋▊▉█"
 def shown(value: object, limit: int = 200) -> str:
     """One line that is safe to show."""
     return printable(value, limit)
+
+
+def cut(text: str, width: int) -> str:
+    """The text in exactly `width` cells, cut with an ellipsis or filled with spaces."""
+    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
 def marked(mark: str, value: object, limit: int = 400) -> Text:
@@ -48,6 +54,13 @@ def rate_of(rate: Rate | None) -> str:
     if rate is None or rate.rate is None:
         return NOTHING
     return f"{percent(rate.rate)} ({rate.hits}/{rate.total}; {100 * rate.low:.0f}-{100 * rate.high:.0f})"
+
+
+def count_of(rate: Rate) -> str:
+    """`17 of 17 (82-100 %)`: a count with its 95 % interval; a dash where nothing was measured."""
+    if rate.rate is None:
+        return NOTHING
+    return f"{rate.hits} of {rate.total} ({100 * rate.low:.0f}-{100 * rate.high:.0f} %)"
 
 
 def interval_text(interval: Interval | None) -> str:

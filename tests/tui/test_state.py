@@ -40,8 +40,22 @@ def test_nothing_stands_out_before_half_the_classes_have_a_cost() -> None:
 def test_restarts_of_a_class_count_once_and_the_best_cost_stays() -> None:
     standings = Standings()
     standings.follow(step([3.0, 2.0, 5.0, 4.0], classes=[0, 0, 1, 1]))
-    standings.follow(step([9.0, None], classes=[0, 1]))
+    standings.follow(step([9.0, 9.0, None, None], classes=[0, 0, 1, 1]))
     assert [(s.target_class, s.cost) for s in standings.of_family("patch")] == [(0, 2.0), (1, 4.0)]
+
+
+def test_refining_the_cheapest_alone_moves_no_standing() -> None:
+    standings = Standings()
+    standings.follow(step([3.0, 2.9, 3.1]))
+    before = standings.ranked()
+    standings.follow(step([0.1], classes=[1]))
+    assert standings.ranked() == before and not before[0].stands_out
+
+
+def test_before_medians_exist_the_cheapest_comes_first() -> None:
+    standings = Standings()
+    standings.follow(step([None, None, None, 0.4, 0.3]))
+    assert [s.target_class for s in standings.ranked()][:2] == [4, 3]
 
 
 def test_the_verdict_overrides_what_was_seen_live() -> None:

@@ -15,7 +15,7 @@ from auditor.report.text import number, percent
 from auditor.report.words import judge, strongest
 from auditor.tui.screens.base import StateScreen
 from auditor.tui.state import RunState
-from auditor.tui.text import DONE, FAILED, NOTE, STYLES, WARNING, interval_text, marked, rate_of, shown
+from auditor.tui.text import DONE, FAILED, NOTE, STYLES, WARNING, count_of, interval_text, marked, shown
 from auditor.tui.widgets.bars import CostBars
 from auditor.tui.widgets.halfblock import HalfBlockImage
 from auditor.tui.widgets.heading import Heading
@@ -138,10 +138,10 @@ def headline(state: RunState, result: AuditResult) -> str:
 def trigger_words(state: RunState, trigger: TriggerFinding) -> Text:
     """What the trigger does, in two or three short lines."""
     sign = DONE if trigger.confirmed else WARNING
-    word = "confirmed on unseen images" if trigger.confirmed else "not confirmed"
-    area = "" if trigger.mask_area is None else f", {percent(trigger.mask_area)} of the image"
+    word = "confirmed" if trigger.confirmed else "not confirmed"
+    area = "" if trigger.mask_area is None else f", covers {percent(trigger.mask_area)}"
     return Text("\n").join([
-        Text(f"{shown(trigger.family, 20)} toward {shown(state.names(trigger.target_class), 30)}{area}"),
-        Text(f"flips {rate_of(trigger.attack_success_rate)}"),
-        marked(sign, word),
+        Text(f"{shown(trigger.family, 20)} toward {shown(state.names(trigger.target_class), 30)}"),
+        Text(f"flips {count_of(trigger.attack_success_rate)}"),
+        marked(sign, word + area),
     ])  # fmt: skip

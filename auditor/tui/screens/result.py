@@ -143,7 +143,10 @@ def files_words(state: RunState, result: AuditResult) -> Text:
     listed = {export.path for export in result.exports}
     named = [file for file in state.files if file.path not in listed and "evidence" not in Path(file.path).parts]
     said += [marked(DONE, f"{_inside(file.path, folder)}  {file.what}") for file in named[:10]]
-    if not named and not result.exports:
+    told = {_inside(file.path, folder) for file in named}
+    reports = [name for name in ("report.html", "report.pdf") if name not in told and (Path(folder) / name).is_file()]
+    said += [marked(DONE, f"{name}  report") for name in reports]
+    if not reports and not any(name.startswith("report") for name in told):
         said.append(Text(f"no report yet: auditor report {shown(folder)} writes one", style="dim"))
     return Text("\n").join(said)
 

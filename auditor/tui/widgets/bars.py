@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-from rich.cells import set_cell_size
 from rich.text import Text
 from textual.widgets import Static
 
 from auditor.report.text import number
 from auditor.tui.standings import Standing
 from auditor.tui.state import RunState
-from auditor.tui.text import STYLES, bar, shown
+from auditor.tui.text import STYLES, bar, cut, shown
 from auditor.tui.widgets.class_table import says
 
 MOST_BARS = 60
@@ -48,11 +47,11 @@ def family_to_show(state: RunState) -> str:
 
 
 def _row(standing: Standing, state: RunState, targets: set[int], most: float, room: int) -> Text:
-    name = shown(state.names.bare(standing.target_class), _NAME - 4)
+    name = shown(state.names.bare(standing.target_class), 60)
     word = says(standing, state, targets)
     if standing.cost is None:
         line, value = "·" * room, "none"
     else:
         line, value = bar(standing.cost / most if most > 0 else 0.0, room), number(standing.cost)
     style = word.style if word.plain else STYLES["·"]
-    return Text.assemble(set_cell_size(name, _NAME - 1) + " ", (line, style), f" {value:>{_NUMBER}} ", word)
+    return Text.assemble(cut(name, _NAME - 1) + " ", (line, style), f" {value:>{_NUMBER}} ", word)

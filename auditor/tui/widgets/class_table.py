@@ -8,9 +8,10 @@ from textual.widgets import DataTable
 from auditor.report.text import NOTHING, number, percent
 from auditor.tui.standings import Standing
 from auditor.tui.state import RunState
-from auditor.tui.text import FAILED, STYLES, WARNING, shown
+from auditor.tui.text import FAILED, STYLES, WARNING, cut, shown
 
 MOST_ROWS = 200
+WIDE_ENOUGH = 60
 
 
 class ClassTable(DataTable[Text]):
@@ -21,7 +22,7 @@ class ClassTable(DataTable[Text]):
     def on_mount(self) -> None:
         self.cursor_type = "none"
         self.zebra_stripes = True
-        for name in ("class", "says", "cost", "of median", "flips", "family"):
+        for name in ("class", "says", "cost", "flips", "of median", "family"):
             self.add_column(name, key=name)
 
     def draw(self, state: RunState) -> None:
@@ -30,22 +31,23 @@ class ClassTable(DataTable[Text]):
         targets = set(state.verdict.target_classes) if state.verdict else set()
         at = self.scroll_offset
         self.clear()
+        room = 24 if self.size.width >= WIDE_ENOUGH else 12
         for standing in ranked[:MOST_ROWS]:
-            self.add_row(*_cells(standing, state, targets))
+            self.add_row(*_cells(standing, state, targets, room))
         self.scroll_to(at.x, at.y, animate=False)
         self.border_subtitle = f"{len(ranked)} classes" if ranked else "no class measured yet"
 
 
-def _cells(standing: Standing, state: RunState, targets: set[int]) -> list[Text]:
+def _cells(standing: Standing, state: RunState, targets: set[int], room: int) -> list[Text]:
     relative = NOTHING if standing.relative is None else f"{standing.relative:.2f}x"
     word = says(standing, state, targets)
     style = "bold" if word.plain.strip() else ""
     return [
-        Text(shown(state.names(standing.target_class), 24), style=style),
+        Text(cut(shown(state.names(standing.target_class), 60), room).rstrip(), style=style),
         word,
         Text(number(standing.cost), style=style, justify="right"),
-        Text(relative, style=style, justify="right"),
         Text(percent(standing.flip_share), style=style, justify="right"),
+        Text(relative, style=style, justify="right"),
         Text(shown(standing.family, 12), style=style),
     ]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
 from auditor.tui.state import RunState
-from auditor.tui.text import DONE, shown
+from auditor.tui.text import DONE, cut, shown
 
 STEPS = ("open", "audit", "finding", "unlearn", "result")
 
@@ -31,8 +32,8 @@ class Heading(Static):
         what = f"{'replay of ' if state.is_replay else ''}{name}"
         room = self.content_size.width - steps.cell_len - 2
         if room >= 8:
-            what = what if len(what) <= room else what[: room - 1] + "…"
-            steps.append(what.rjust(room + 2), "dim")
+            what = cut(what, room).rstrip()
+            steps.append(" " * (room + 2 - cell_len(what)) + what, "dim")
         self.update(steps)
 
     def _steps(self) -> Text:

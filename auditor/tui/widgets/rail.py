@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.widgets import Static
 
 from auditor.tui.stages import Stage
 from auditor.tui.state import RunState
-from auditor.tui.text import DONE, FAILED, RUNNING, STYLES, clock, shown
+from auditor.tui.text import DONE, FAILED, RUNNING, STYLES, clock, cut, shown
 
 
 class StageRail(Static):
@@ -32,8 +31,7 @@ def _line(stage: Stage, is_running: bool, width: int) -> Text:
     else:
         mark, after = FAILED, "cut short"
     room = max(4, width - len(after) - 3)
-    title = shown(stage.title or stage.name, 80)
-    title = set_cell_size(title, room) if cell_len(title) <= room else set_cell_size(title, room - 1) + "…"
+    title = cut(shown(stage.title or stage.name, 80), room)
     style = "bold" if mark == RUNNING else ""
     return Text.assemble((mark, STYLES.get(mark, "")), " ", (title, style), " ", (after, "dim"))
 

@@ -10,6 +10,8 @@ from textual.widgets import ProgressBar, Static
 from auditor.tui.state import RunState
 from auditor.tui.text import shown
 
+WIDE_ENOUGH = 100
+
 
 class Working(Horizontal):
     """The running stage in words, and a bar where the number of steps is known."""
@@ -32,7 +34,8 @@ class Working(Horizontal):
         progress = state.progress
         said = shown(running.title if running else idle, 60)
         if progress.steps:
-            said += f" \N{MIDDLE DOT} {shown(progress.label, 40)} {progress.step}/{progress.steps}"
+            step = f"{shown(progress.label, 40)} {progress.step}/{progress.steps}"
+            said = f"{said} \N{MIDDLE DOT} {step}" if self.size.width >= WIDE_ENOUGH else step
         self.query_one(Static).update(Text(said))
         bar = self.query_one(ProgressBar)
         bar.display = state.is_running
