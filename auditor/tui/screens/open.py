@@ -45,8 +45,8 @@ class OpenScreen(AuditorScreen):
     NAME = "open"
     HELP_TEXT = (
         "Give the checkpoint and a handful of clean images (10 to 500). Files: enter takes a checkpoint or an .npz, "
-        "u takes the folder under the cursor as the clean images. The times are to a verdict, for a CIFAR-sized network on two "
-        "CPU cores; larger networks take longer."
+        "u takes the folder under the cursor as the clean images. The times are to a verdict, for a CIFAR-sized "
+        "network on two CPU cores; larger networks take longer, and unlearning takes minutes more."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f2", "sample", "Use the sample"),
