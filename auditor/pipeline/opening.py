@@ -174,7 +174,7 @@ def _take_images(session: Session, input_shape: tuple[int, int, int], num_classe
     images, notices = session.clean.to_input(input_shape)
     for message in [*session.clean.notices, *notices]:
         yield Notice(message=message)
-    session.images = torch.from_numpy(images)
+    session.images, session.conversions = torch.from_numpy(images), notices
 
 
 def _normalization(
@@ -229,7 +229,7 @@ def _split(session: Session) -> Steps:
     inner = split(pixels, labels[work], request.seed + 1, verify_share=FIT_SHARE_HELD)
     fit, hold = inner.folds[0] if inner.folds else (np.arange(len(work)), np.arange(0))
     session.fit, session.hold = as_indices(work[fit]), as_indices(work[hold])
-    session.update(images=clean.summary(session.split))
+    session.update(images=clean.summary(session.split, session.conversions))
     for message in session.split.notices:
         yield Notice(message=message)
     if len(clean) < FEW_IMAGES:

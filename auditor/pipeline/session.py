@@ -46,7 +46,7 @@ class Session:
 
     `images` (N, C, H, W) in [0, 1] and `labels` (N,) are the network's input; `work`, `fit`,
     `hold` index them: detection searches on `fit` and confirms on `hold`, both of `work`.
-    `classes` are those that detection searched.
+    `classes` are those that detection searched, `conversions` what was done to fit the images.
     """
 
     request: Request
@@ -57,6 +57,7 @@ class Session:
     suspect: Suspect | None = None
     keys: dict[str, str] = field(default_factory=dict)
     clean: CleanImages | None = None
+    conversions: list[str] = field(default_factory=list)
     images: Tensor = field(default_factory=lambda: torch.zeros(0))
     labels: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     split: Split | None = None
