@@ -30,6 +30,9 @@ def request_of(request: Request, earlier: AuditResult) -> Request:
     if earlier.artifact is None or earlier.architecture is None or not any(t.confirmed for t in earlier.triggers):
         raise UsageError("The earlier run found no trigger to verify against.", "Give a run that found a backdoor.")
     digest(Path(request.model))  # before the suspect is opened, which takes seconds
+    if earlier.architecture.how == "factory" and not request.factory:
+        what = f"The earlier run took its network from --factory {printable(earlier.architecture.name)}."
+        raise UsageError(what, "Give it again, with --allow-code.")
     path = Path(earlier.artifact.path)
     if digest(path) != earlier.artifact.sha256:
         what = f"{printable(path)} is not the file that the earlier run audited."
