@@ -132,6 +132,7 @@ def stage(session: Session, name: str, title: str, body: Steps, steps: int | Non
     """Run a stage between its start and finish events, and note its seconds; returns its result."""
     began = time.monotonic()
     yield StageStarted(stage=name, title=title, steps=steps)
+    session.control.stop_requested  # noqa: B018  (raises when cancelled)
     outcome = yield from body
     seconds = time.monotonic() - began
     run = session.result.run
