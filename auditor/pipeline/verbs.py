@@ -13,7 +13,7 @@ import torch
 from auditor import __version__
 from auditor.checkpoint.sniff import open_regular
 from auditor.domain import AuditResult, Request, Verdict, exit_code
-from auditor.errors import AuditorError, OutputError, UsageError
+from auditor.errors import AuditorError, Cancelled, OutputError, UsageError
 from auditor.events import AuditFinished, Control, Event, FileWritten, Notice
 from auditor.files import sha256_of
 from auditor.images import CleanImages
@@ -118,8 +118,9 @@ def _guarded(session: Session, body: Steps) -> Steps:
         code = yield from body
         session.finish(code)
     except AuditorError as error:
-        session.fail(error)
-        yield Notice(message=str(error), level="error")
+        cause = _cause(session, error)
+        session.fail(cause)
+        yield Notice(message=str(cause), level="error")
     if session.run is not None:
         session.run.write_result(session.result)
         yield FileWritten(path="result.json", what="result")
@@ -128,6 +129,15 @@ def _guarded(session: Session, body: Steps) -> Steps:
         exit_code=session.result.run.exit_code or 0, label=verdict.label if verdict else "none",
         passed=verification.passed if verification else None,
     )  # fmt: skip
+
+
+def _cause(session: Session, error: AuditorError) -> AuditorError:
+    """The error, or the cancel behind it: a Ctrl-C can also end the child that opens the file."""
+    try:
+        session.control.stop_requested  # noqa: B018  (raises when cancelled)
+    except Cancelled as cancelled:
+        return cancelled
+    return error
 
 
 def scan(session: Session) -> Steps:
