@@ -25,7 +25,7 @@ from auditor.unlearn.method import Method, Monitor, Task
 from auditor.verification import ALLOWED_FLIPS, Held, Searchable, verify
 
 AUTO = ("edit", "prune")
-ROUNDS = 2
+ROUNDS = 3
 TWINS = Budget(restarts=1, first_steps=0, steps=80, refine_steps=0, batch_size=16)
 TWIN_RESTARTS = 3
 SEED_OFFSET = 101
@@ -35,7 +35,8 @@ WORK_LOSS = 0.05
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
     """One model to sanitize. `images` and `labels` are work images; `folds` pairs the index
-    arrays (work, verify) into `every_image`, one pair when images are held out for good."""
+    arrays (work, verify) into `every_image`, one pair when images are held out for good. `twins`
+    keeps the triggers synthesized for a set of images, so that later rounds use them again."""
 
     suspect: Suspect
     every_image: Tensor
@@ -47,6 +48,7 @@ class Case:
     search: Searchable
     seed: int
     control: Control
+    twins: dict[bytes, list[Trigger]] = field(default_factory=dict)
 
     @property
     def work(self) -> Tensor:
@@ -72,9 +74,10 @@ def find_remedy(case: Case, method: str = "auto") -> Generator[Event, None, Reme
     """Try the method, or with `auto` each in turn, until verification accepts one."""
     attempts: list[Attempt] = []
     best = Remedy(model=None, method=method, verification=None, attempts=attempts)
+    extra: list[Trigger] = []
     for name in AUTO if method == "auto" else (method,):
-        extra: list[Trigger] = []
-        for _ in range(ROUNDS):
+        # Cheap methods get one chance under `auto`; what singled their model out again helps the next.
+        for _ in range(1 if method == "auto" and name != AUTO[-1] else ROUNDS):
             tried, attempt = yield from _attempt(case, METHODS[name], extra, is_last=method != "auto")
             attempts.append(attempt)
             yield AttemptFinished(method=name, accepted=attempt.accepted, reason=attempt.reason)
@@ -115,10 +118,12 @@ def _attempt(
 
 def _unlearn(case: Case, method: Method, indices: Tensor, extra: Sequence[Trigger]) -> Generator[Event, None, Suspect]:
     """The method's model from these images alone: triggers are synthesized on them too."""
-    twins = yield from _twins(case.suspect, case, indices, case.seed + SEED_OFFSET)
+    key = indices.numpy().tobytes()
+    if key not in case.twins:
+        case.twins[key] = yield from _twins(case.suspect, case, indices, case.seed + SEED_OFFSET)
     task = Task(
         suspect=case.suspect, images=case.every_image[indices], labels=case.every_label[indices],
-        triggers=[*case.triggers, *twins, *extra], monitor=case.monitor, seed=case.seed, control=case.control,
+        triggers=[*case.triggers, *case.twins[key], *extra], monitor=case.monitor, seed=case.seed, control=case.control,
     )  # fmt: skip
     return (yield from method.run(task))
 

@@ -14,6 +14,7 @@ from auditor.unlearn.tuning import stamp_jittered, trainable
 
 Editable = nn.Conv2d | nn.Linear
 EPSILON = 1e-3
+REPAIR_BATCH = 32
 
 
 class Editor:
@@ -63,10 +64,13 @@ class Editor:
         if not edited:
             return
         optimizer = torch.optim.SGD(edited, lr=learning_rate, momentum=0.9)
-        images, labels = self.task.images.to(self.model.device), self.task.labels.to(self.model.device)
+        both = torch.cat([self.task.images.to(self.model.device), self.stamped])
+        labels = self.task.labels.to(self.model.device).repeat(2)
+        generator = torch.Generator().manual_seed(self.task.seed)
         for _ in range(steps):
+            picks = torch.randint(0, len(both), (REPAIR_BATCH,), generator=generator).to(both.device)
             with trainable(self.model):
-                loss = F.cross_entropy(self.model(images), labels) + F.cross_entropy(self.model(self.stamped), labels)
+                loss = F.cross_entropy(self.model(both[picks]), labels[picks])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -29,9 +29,9 @@ class Edit:
     Repair: up to `repair_steps` of SGD on the edited layers when the target class lost recall.
     """
 
-    gammas: tuple[float, ...] = (3.0, 2.0, 1.5, 1.2)
-    lams: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    layers: tuple[int, ...] = (1, 2, 4, 8)
+    gammas: tuple[float, ...] = (2.0, 1.5, 1.2)
+    lams: tuple[float, ...] = (0.5, 0.75, 1.0)
+    layers: tuple[int, ...] = (1, 2, 4)
     enough: float = 0.1
     accuracy_budget: float = 0.03
     repair_steps: int = 50

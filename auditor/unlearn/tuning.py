@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auditor.adversarial import fast_math
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 
@@ -77,10 +78,11 @@ def _step(
     clean = mixed(augment(images, settings.batch_size, generator)[0], generator)
     picked, indices = augment(images, settings.batch_size, generator)
     stamped = stamp_jittered(picked, triggers, settings.strength, generator)
-    with torch.no_grad():
-        wanted = teacher(clean)
+    with torch.no_grad(), fast_math(model):
+        wanted = teacher(clean).float()
     with trainable(model):
-        logits = model(torch.cat([clean, stamped]))
+        with fast_math(model):
+            logits = model(torch.cat([clean, stamped])).float()
         kept = distillation(logits[: len(clean)], wanted)
         unlearned = F.cross_entropy(logits[len(clean) :], labels[indices])
         loss = settings.distillation_weight * kept + settings.stamped_weight * unlearned

@@ -22,7 +22,8 @@ from auditor.triggers import Trigger
 from auditor.verdict.confirmation import Confirmation, confirm
 from auditor.verdict.statistics import family_wise_p, outlier_scores
 
-SIGNIFICANCE = 0.05
+SIGNIFICANCE = 0.02
+SECOND_TARGET_FACTOR = 2.0
 UNTESTED = [
     "Triggers other than patches and additive perturbations (warps, generators, input-dependent ones) were not searched for.",
     "Backdoors that act on images of one source class only were not searched for.",
@@ -39,6 +40,11 @@ class Suspicion:
     p_value: float
     null_cost: float
     confirmation: Confirmation | None = None
+
+    @property
+    def relative_cost(self) -> float:
+        """Its cost as a share of what the median of the other classes needs."""
+        return (self.candidate.cost or math.inf) / self.null_cost
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,22 +76,45 @@ def decide(
 
 
 def weigh(search: SearchResult) -> tuple[list[ClassEvidence], list[Suspicion]]:
-    """Per-class evidence of every family, and the candidates that stand out, most suspicious first."""
-    evidence: list[ClassEvidence] = []
-    suspicions: list[Suspicion] = []
-    by_family: dict[str, list[Candidate]] = {}
+    """Per-class evidence of every family, and the classes that stand out, most suspicious first.
+
+    A class stands out by one family, or by its scores over all families taken together
+    (Stouffer's sum), which catches a trigger that several families find a little cheap.
+    """
+    families = list(dict.fromkeys(c.family for c in search.candidates))
+    by_class: dict[int, dict[str, Candidate]] = {}
     for candidate in search.candidates:
-        by_family.setdefault(candidate.family, []).append(candidate)
-    tests = len(search.candidates)
-    for candidates in by_family.values():
-        cost_K = np.array([np.nan if c.cost is None else c.cost for c in candidates])
-        for candidate, z in zip(candidates, outlier_scores(cost_K), strict=True):
-            p_value = None if math.isnan(z) else family_wise_p(float(z), tests)
-            evidence.append(_evidence(candidate, float(z), p_value, search))
-            if p_value is not None and p_value <= SIGNIFICANCE:
-                null_cost = float(np.nanmedian([c.cost for c in candidates if c is not candidate and c.cost is not None]))
-                suspicions.append(Suspicion(candidate=candidate, z=float(z), p_value=p_value, null_cost=null_cost))
-    return evidence, sorted(suspicions, key=lambda s: -s.z)
+        by_class.setdefault(candidate.target_class, {})[candidate.family] = candidate
+    classes = [c for c, found in by_class.items() if len(found) == len(families)]
+    cost_FK = np.array([[_cost(by_class[c][f]) for c in classes] for f in families])
+    z_FK = np.array([outlier_scores(cost_K) for cost_K in cost_FK])
+    together_K = z_FK.sum(0) / math.sqrt(max(1, len(families)))
+    tests = len(classes) * (len(families) + (len(families) > 1))
+    evidence, suspicions = [], []
+    for k, target in enumerate(classes):
+        for f, family in enumerate(families):
+            evidence.append(_evidence(by_class[target][family], float(z_FK[f, k]), tests, search))
+        strongest = int(np.argmax(np.nan_to_num(z_FK[:, k], nan=-np.inf)))
+        z = float(max(z_FK[strongest, k], together_K[k]))
+        candidate = by_class[target][families[strongest]]
+        if candidate.cost is None or math.isnan(z) or family_wise_p(z, tests) > SIGNIFICANCE:
+            continue
+        null_cost = float(np.nanmedian(np.delete(cost_FK[strongest], k)))
+        suspicions.append(Suspicion(candidate=candidate, z=z, p_value=family_wise_p(z, tests), null_cost=null_cost))
+    return evidence, _as_cheap_as_the_first(sorted(suspicions, key=lambda s: -s.z))
+
+
+def _cost(candidate: Candidate) -> float:
+    return math.nan if candidate.cost is None else candidate.cost
+
+
+def _as_cheap_as_the_first(suspicions: list[Suspicion]) -> list[Suspicion]:
+    """Without those that are far dearer than the most suspicious: where one class has a real
+    shortcut, a class that is merely close to others must not be called a second target."""
+    if not suspicions:
+        return []
+    most = SECOND_TARGET_FACTOR * suspicions[0].relative_cost
+    return [s for s in suspicions if s is suspicions[0] or s.relative_cost <= most]
 
 
 def _confirmed(suspect: Suspect, suspicion: Suspicion, images: Tensor, labels: Tensor) -> Suspicion:
@@ -94,14 +123,14 @@ def _confirmed(suspect: Suspect, suspicion: Suspicion, images: Tensor, labels: T
                      null_cost=suspicion.null_cost, confirmation=found)  # fmt: skip
 
 
-def _evidence(candidate: Candidate, z: float, p_value: float | None, search: SearchResult) -> ClassEvidence:
+def _evidence(candidate: Candidate, z: float, tests: int, search: SearchResult) -> ClassEvidence:
     shared = None
     if search.shared is not None and search.shared.histogram.sum():
         shared = float(search.shared.histogram[candidate.target_class] / search.shared.histogram.sum())
     return ClassEvidence(
         target_class=candidate.target_class, family=candidate.family, cost=candidate.cost,
-        attack_success_rate=candidate.flip_share, anomaly_index=None if math.isnan(z) else z, p_value=p_value,
-        shared_share=shared,
+        attack_success_rate=candidate.flip_share, anomaly_index=None if math.isnan(z) else z,
+        p_value=None if math.isnan(z) else family_wise_p(z, tests), shared_share=shared,
     )  # fmt: skip
 
 
@@ -119,7 +148,7 @@ def _verdict(
     search: SearchResult, evidence: list[ClassEvidence], judged: list[Suspicion], confirmed: list[Suspicion],
     class_names: Sequence[str],
 ) -> Verdict:  # fmt: skip
-    scores = [e.anomaly_index for e in evidence if e.anomaly_index is not None]
+    scores = [e.anomaly_index for e in evidence if e.anomaly_index is not None] + [s.z for s in judged]
     targets = list(dict.fromkeys(s.candidate.target_class for s in confirmed))
     kind: BackdoorKind | None = None
     if confirmed:
@@ -159,12 +188,11 @@ def _reasons(
 
 def _sentence(suspicion: Suspicion, class_names: Sequence[str]) -> str:
     candidate, found = suspicion.candidate, suspicion.confirmation
-    assert candidate.cost is not None and found is not None
+    assert found is not None
     target = candidate.target_class
     name = f"class {target}" + (f" ({class_names[target]})" if target < len(class_names) else "")
-    share = candidate.cost / suspicion.null_cost
     return (
         f"A{'n additive' if candidate.family == 'additive' else ' ' + candidate.family} trigger toward {name} costs "
-        f"{share:.0%} of what the median class needs (outlier score {suspicion.z:.1f}, family-wise p = "
+        f"{suspicion.relative_cost:.0%} of what the median class needs (outlier score {suspicion.z:.1f}, family-wise p = "
         f"{suspicion.p_value:.2g}) and flips {found.rate.hits} of {found.rate.total} images it was not fitted to."
     )
