@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +23,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> material.Files:
     return material.write_files(tmp_path_factory.mktemp("planted"))
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Budgets that suffice for the planted network, and no PDF (the session's audited run has a real one)."""
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Budgets that suffice for the planted network, and no PDF (the run folder's tests have a real one)."""
     budget = replace(synthesis.PROFILES["quick"], restarts=1, first_steps=0, steps=40, refine_steps=10)
-    monkeypatch.setitem(synthesis.PROFILES, "quick", budget)
-    monkeypatch.setattr(auditor.report, "to_pdf", lambda html: b"%PDF-1.7\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(synthesis.PROFILES, "quick", budget)
+        patch.setattr(auditor.report, "to_pdf", lambda html: b"%PDF-1.7\n")
+        yield
