@@ -43,7 +43,8 @@ def open_suspect(session: Session) -> Steps:
         yield from _bench(session, built, device)
     else:
         session.clean = session.clean or read_images(session)
-        yield from _bench_given(session, session.suspect)
+        given, session.suspect = session.suspect, None  # until it is known to run
+        yield from _bench_given(session, given)
     yield from _split(session)
 
 
@@ -137,6 +138,7 @@ def _bench(session: Session, built: Built, device: str) -> Steps:
 def _bench_given(session: Session, suspect: Suspect) -> Steps:
     """A library caller's own network: nothing to open."""
     _check_answers(suspect)
+    session.suspect = suspect
     session.update(
         architecture=Architecture(
             name=type(suspect.module).__name__, how="module", num_classes=suspect.num_classes,
