@@ -13,7 +13,7 @@ import torch
 from auditor import __version__
 from auditor.checkpoint.sniff import open_regular
 from auditor.domain import AuditResult, Request, Verdict, exit_code
-from auditor.errors import AuditorError, Cancelled, OutputError, UsageError
+from auditor.errors import AuditorError, Cancelled, OutputError, UsageError, printable
 from auditor.events import AuditFinished, Control, Event, FileWritten, Notice
 from auditor.files import sha256_of
 from auditor.images import CleanImages
@@ -202,11 +202,12 @@ def export_only(session: Session) -> Steps:
     """The model as it is, as ONNX, marked as not audited."""
     from auditor.exporting import ONNX_TOLERANCE, describe, export_onnx, onnx_parity
 
-    yield from stage(session, "open", "Opening the model", open_suspect(session))
-    request, model = session.request, session.model
+    request = session.request
     path = Path(request.output or "model.onnx")
     if path.exists() and not request.force:
-        raise OutputError(f"{path} exists already.", "Give another -o, or --force to replace it.")
+        raise OutputError(f"{printable(path)} exists already.", "Give another -o, or --force to replace it.")
+    yield from stage(session, "open", "Opening the model", open_suspect(session))
+    model = session.model
     metadata = provenance(session) | {"auditor.audited": "false", "auditor.verdict": "", "auditor.verified": "false"}
     export_onnx(model, path, metadata=metadata, embed_preprocessing=request.embed_preprocessing)
     generator = torch.Generator().manual_seed(request.seed)
