@@ -249,7 +249,7 @@ def flip_share(
 
 def tighten(
     suspect: Suspect, family: Family, parameters: Mapping[str, Tensor], targets_M: Tensor, images_NCHW: Tensor,
-    labels_N: Tensor, rounds: int = 6, strongest: float = 4.0,
+    labels_N: Tensor, rounds: int = 5, strongest: float = 4.0,
 ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
     """Each trigger at the least strength that still flips ENOUGH_SHARE of the images.
 

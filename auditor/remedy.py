@@ -26,7 +26,7 @@ from auditor.verification import ALLOWED_FLIPS, Held, Searchable, verify
 
 AUTO = ("edit", "prune")
 ROUNDS = 3
-TWINS = Budget(restarts=1, first_steps=0, steps=80, refine_steps=0, batch_size=16)
+TWINS = Budget(restarts=1, first_steps=0, steps=70, refine_steps=0, batch_size=16)
 TWIN_RESTARTS = 3
 SEED_OFFSET = 101
 WORK_LOSS = 0.05

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from auditor import attention
+from auditor.adversarial import fast_math
 from auditor.metrics import accuracy, attack_success_rate
 from auditor.pipeline.session import Session, as_indices
 from auditor.suspect import Suspect
@@ -32,11 +33,12 @@ def make_monitor(session: Session, triggers: Sequence[Trigger]) -> Monitor:
         watched, support = triggers[0].stamp(images[others]), triggers[0].support(images)
 
     def read(model: Suspect) -> Reading:
-        rates = [attack_success_rate(model.predict(x), labels, t.target_class).rate or 0.0 for t, x in stamped]
+        with fast_math(model):
+            rates = [attack_success_rate(model.predict(x), labels, t.target_class).rate or 0.0 for t, x in stamped]
+            clean = accuracy(model.predict(images), labels).rate or 0.0
         tar = heat = None
         if watched is not None and support is not None and layer is not None and len(watched):
             tar, heat = attention.monitor_tar(model, watched, support, layer.name)
-        clean = accuracy(model.predict(images), labels).rate or 0.0
         return Reading(clean_accuracy=clean, attack_success_rate=max(rates, default=0.0), tar=tar, heat_maps=heat)
 
     return read

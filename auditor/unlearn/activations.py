@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auditor.adversarial import fast_math
 from auditor.unlearn.method import Task
 from auditor.unlearn.tuning import stamp_jittered, trainable
 
@@ -70,7 +71,9 @@ class Editor:
         for _ in range(steps):
             picks = torch.randint(0, len(both), (REPAIR_BATCH,), generator=generator).to(both.device)
             with trainable(self.model):
-                loss = F.cross_entropy(self.model(both[picks]), labels[picks])
+                with fast_math(self.model):
+                    logits = self.model(both[picks]).float()
+                loss = F.cross_entropy(logits, labels[picks])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auditor.adversarial import fast_math
 from auditor.suspect import Suspect
 from auditor.unlearn.method import Task
 from auditor.unlearn.tuning import stamp_jittered, trainable
@@ -100,7 +101,8 @@ class FilterPruner:
     def _scores(self) -> dict[str, Tensor]:
         """Mean absolute gradient (O,) of the unlearning loss by filter; pruned ones are out."""
         with trainable(self.model):
-            logits = self.model(self.stamped[self.seen])
+            with fast_math(self.model):
+                logits = self.model(self.stamped[self.seen]).float()
             loss = F.cross_entropy(logits, self.task.labels[self.seen].to(logits.device))
             gradients = torch.autograd.grad(loss, [layer.weight for layer in self.layers.values()])
         scores = {}
@@ -113,8 +115,9 @@ class FilterPruner:
 
     def _judge(self) -> tuple[float, float]:
         """Clean accuracy on all work images, and the unlearning loss on the validation ones."""
-        correct = torch.from_numpy(self.model.predict(self.task.images)) == self.task.labels
-        logits = self.model.logits(self.stamped[self.held])
+        with fast_math(self.model):
+            correct = torch.from_numpy(self.model.predict(self.task.images)) == self.task.labels
+            logits = self.model.logits(self.stamped[self.held])
         return float(correct.float().mean()), float(F.cross_entropy(logits, self.task.labels[self.held]))
 
     def _snapshot(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

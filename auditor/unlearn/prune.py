@@ -30,7 +30,7 @@ class Prune:
     accuracy_budget: float = 0.03
     patience: int = 10
     most_filters: float = 0.05
-    tuning_epochs: int = 40
+    tuning_epochs: int = 30
     learning_rate: float = 5e-3
     stamped_weight: float = 1.0
     distillation_weight: float = 4.0

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auditor.adversarial import fast_math
 from auditor.suspect import Suspect
 
 
@@ -63,7 +64,9 @@ def _fine_tune(
         picks = torch.randint(0, len(images), (min(batch_size, len(images)),), generator=generator)
         flip = torch.rand(len(picks), 1, 1, 1, generator=generator) < 0.5
         batch = torch.where(flip, images[picks].roll(1, dims=3), images[picks].roll(1, dims=2))
-        loss = F.cross_entropy(twin(batch.to(twin.device)), labels[picks].to(twin.device))
+        with fast_math(twin):
+            logits = twin(batch.to(twin.device)).float()
+        loss = F.cross_entropy(logits, labels[picks].to(twin.device))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(twin.module.parameters(), 1.0)
