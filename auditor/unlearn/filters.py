@@ -59,6 +59,8 @@ class FilterPruner:
 
     def rounds(self, accuracy_budget: float, patience: int, share: float) -> Iterator[Round]:
         """Prune until accuracy has dropped by the budget, the loss stops falling, or the cap is met."""
+        if not self.layers:
+            return
         before, _ = self._judge()
         waited = 0
         for number in range(1, self.most_rounds(share) + 1):
@@ -104,7 +106,9 @@ class FilterPruner:
             with fast_math(self.model):
                 logits = self.model(self.stamped[self.seen]).float()
             loss = F.cross_entropy(logits, self.task.labels[self.seen].to(logits.device))
-            gradients = torch.autograd.grad(loss, [layer.weight for layer in self.layers.values()])
+            weights = [layer.weight for layer in self.layers.values()]
+            # An auxiliary head is not part of the forward pass; its filters get zeros.
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
         scores = {}
         for (name, _), gradient in zip(self.layers.items(), gradients, strict=True):
             score = gradient.abs().flatten(1).mean(1)
