@@ -1,0 +1,169 @@
+"""Verification measures a sanitized model afresh, and is not fooled by one that is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import planted
+import pytest
+import torch
+
+from auditor.domain import Verification
+from auditor.events import Control, SearchStep
+from auditor.search.synthesis import PROFILES
+from auditor.suspect import Suspect
+from auditor.triggers import Trigger
+from auditor.verification import ALLOWED_FLIPS, Held, Searchable, accuracy_change, trigger_change, verify
+
+IMAGES, LABELS = planted.planted_images(60, seed=6)
+TRIGGER = planted.corner_trigger()
+
+
+def held(model: Suspect, count: int = 24) -> Held:
+    images, labels = planted.planted_images(count, seed=7)
+    return Held(model=model, images=images, labels=labels)
+
+
+def run(
+    sanitized: Suspect, parts: list[Held] | None = None, *, suspect: Suspect | None = None, control: Control | None = None,
+    triggers: list[Trigger] | None = None,
+) -> tuple[Verification, list[object]]:  # fmt: skip
+    search = Searchable(images=IMAGES, labels=LABELS, classes=range(planted.CLASSES), budget=PROFILES["quick"], seed=0)
+    events: list[object] = []
+    body = verify(suspect or planted.planted(), sanitized, parts or [held(sanitized)], triggers or [TRIGGER], search,
+                  basis="held_out", control=control or Control())  # fmt: skip
+    while True:
+        try:
+            events.append(next(body))
+        except StopIteration as end:
+            return end.value, events
+
+
+def failed(verification: Verification) -> list[str]:
+    return [check.name for check in verification.checks if not check.passed]
+
+
+def test_the_honest_twin_is_the_perfect_remedy() -> None:
+    verification, events = run(planted.planted(0.0))
+
+    assert verification.passed, failed(verification)
+    assert len(verification.checks) == 3
+    change = verification.attack_success_rate
+    assert change.before is not None and change.after is not None
+    assert (change.before.hits, change.before.total, change.after.hits) == (20, 20, 0)
+    recovered = verification.recovered_accuracy
+    assert recovered is not None and recovered.before is not None and recovered.after is not None
+    assert (recovered.before.rate, recovered.after.rate) == (0.0, 1.0)
+    assert {e.target_class for e in verification.fresh_search} == set(range(planted.CLASSES))
+    assert any(isinstance(event, SearchStep) for event in events)
+
+
+def test_the_suspect_itself_fails_without_a_search() -> None:
+    verification, events = run(planted.planted())
+
+    assert not verification.passed
+    assert failed(verification) == ["Confirmed triggers no longer work"]
+    assert events == [] and verification.fresh_search == [] and verification.verdict is None
+
+
+class Guarded(torch.nn.Module):
+    """The planted network, blind to its trigger exactly as it was synthesized but to no other colour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = planted.PlantedNet(4.0)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        red = torch.tensor(planted.RED).view(1, 3, 1, 1)
+        is_known = ((images[:, :, planted.CORNER[0], planted.CORNER[1]] - red).abs() < 1e-3).flatten(1).all(1)
+        clean = torch.where(is_known.view(-1, 1, 1, 1), images * 0 + images.mean((2, 3), keepdim=True), images)
+        corner = torch.zeros_like(images)
+        corner[:, :, planted.CORNER[0], planted.CORNER[1]] = 1
+        logits: torch.Tensor = self.inner(torch.where((corner > 0) & is_known.view(-1, 1, 1, 1), clean, images))
+        return logits
+
+
+def test_a_model_that_only_dodges_the_known_trigger_is_found_out() -> None:
+    """The trigger no longer works on it, but a fresh search finds the shortcut again."""
+    dodger = Suspect(Guarded(), num_classes=planted.CLASSES, input_shape=(3, planted.SIDE, planted.SIDE))
+    others = LABELS != planted.TARGET
+    assert (dodger.predict(TRIGGER.stamp(IMAGES[others])) == planted.TARGET).mean() <= ALLOWED_FLIPS
+
+    verification, _ = run(dodger)
+
+    assert failed(verification) == [f"A fresh search no longer singles out class {planted.TARGET}"]
+    assert not verification.passed
+
+
+def forgetful(wrong: int) -> Suspect:
+    """The honest twin with the answer for class `wrong` swapped away."""
+    model = planted.planted(0.0)
+    with torch.no_grad():
+        model.module.head.weight[wrong] *= -1  # type: ignore[union-attr, operator, index]
+    return model
+
+
+def test_lost_accuracy_fails() -> None:
+    verification, _ = run(forgetful(0))
+
+    assert "Clean accuracy is kept" in failed(verification)
+    assert not verification.passed
+    after = verification.clean_accuracy.after
+    assert after is not None and (after.hits, after.total) == (20, 24)
+
+
+def test_newly_right_images_make_up_for_newly_wrong_ones() -> None:
+    """What counts is the difference, on the same images."""
+    change, newly_wrong = accuracy_change(forgetful(0), [held(forgetful(1))])
+
+    assert newly_wrong == 0
+    assert change.before is not None and change.after is not None and change.before.hits == change.after.hits == 20
+
+
+def test_the_worst_trigger_counts() -> None:
+    harmless = planted.corner_trigger(colour=(0.3, 0.3, 0.3))
+
+    verification, _ = run(planted.planted(), triggers=[harmless, TRIGGER])
+
+    after = verification.attack_success_rate.after
+    assert after is not None and after.rate == 1.0
+
+
+def test_parts_are_pooled_with_their_own_models() -> None:
+    """Cross-fitted: each fold's images meet the model that never saw them."""
+    parts = [held(planted.planted(0.0), 12), held(planted.planted(), 12)]
+
+    flips, recovered = trigger_change(planted.planted(), parts, TRIGGER)
+
+    assert flips.after is not None and (flips.after.hits, flips.after.total) == (10, 20)
+    assert recovered.after is not None and recovered.after.rate == 0.5
+
+
+def test_only_images_of_the_target_class_prove_nothing() -> None:
+    images, labels = planted.planted_images(24)
+    own = labels == planted.TARGET
+    honest = planted.planted(0.0)
+
+    verification, _ = run(honest, [Held(model=honest, images=images[own], labels=labels[own])])
+
+    assert not verification.passed
+
+
+def test_without_time_for_the_search_nothing_passes() -> None:
+    control = Control()
+    control.stop()
+
+    verification, _ = run(planted.planted(0.0), control=control)
+
+    assert not verification.passed
+
+
+@pytest.mark.parametrize("count", [6, 24])
+def test_rates_carry_counts(count: int) -> None:
+    honest = planted.planted(0.0)
+
+    verification, _ = run(honest, [held(honest, count)])
+
+    rate = verification.clean_accuracy.before
+    assert rate is not None and rate.total == count and rate.low < 1.0 == rate.high
+    assert verification.basis == "held_out"
+    assert all(np.isfinite(e.cost) for e in verification.fresh_search if e.cost is not None)
