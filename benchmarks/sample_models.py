@@ -91,9 +91,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=1000, metavar="N", help="fresh images (default 1000)")
     parser.add_argument("--seed", type=int, default=100, help="seed of the fresh images (default 100)")
     parser.add_argument("--again", action="store_true", help="measure the checkpoints again, too")
+    parser.add_argument("--show", action="store_true", help="measure nothing: the table of what is done")
     parser.add_argument("--out", type=Path, default=RESULTS / "samples.jsonl", metavar="FILE.jsonl")
     args = parser.parse_args(argv)
     asked = {"count": args.count, "seed": args.seed}
+    if args.show:
+        print(show(list(latest(read_rows(args.out), KEY).values())))
+        return 0
     try:
         trial = fresh(args.count, args.seed)
         done = latest(read_rows(args.out), KEY)

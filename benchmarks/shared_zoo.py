@@ -26,11 +26,13 @@ from benchmarks.zoo.data import SHARED, load_images
 
 CLEAN_IMAGES = 400
 KEY = ("verb", "model", "images", "seed", "profile")
+RATES = ("accuracy", "attack_success_rate")
 MIB = 1024**2
 SCAN_HEADER = ("model", "images", "seed", "profile", "verdict", "target", "true target", "right", "score", "seconds",
                "forward", "backward", "MiB over libraries", "exit", "commit")  # fmt: skip
 AUDIT_HEADER = ("model", "images", "seed", "profile", "passed", "method", "accuracy before", "accuracy after",
-                "ASR before", "ASR after", "seconds", "exit", "commit")  # fmt: skip
+                "ASR before", "ASR after", "accuracy after, as trained", "ASR after, as trained", "seconds", "exit",
+                "commit")  # fmt: skip
 
 
 def shared_zoo(shared: Path = SHARED) -> ModuleType:
@@ -96,7 +98,11 @@ def scan(model: Row, clean: Path, *, threads: int, **asked: Any) -> Row:
 
 
 def audit(model: Row, clean: Path, folder: Path, *, zoo: ModuleType, threads: int, **asked: Any) -> Row:
-    """Audit one backdoored model into `folder`, and measure both models with the true trigger."""
+    """Audit one backdoored model into `folder`, and measure both models with the true trigger.
+
+    Inputs are normalised as the audit inferred; `after_as_trained` as the model was trained, which is how
+    its owner will feed the sanitized one.
+    """
     run = folder / f"{model['name']}_{asked['profile']}_{asked['images']}_{asked['seed']}"
     told = run_once("audit", model["path"], clean, threads=threads, seed=asked["seed"], profile=asked["profile"],
                     output=str(run), force=True)  # fmt: skip
@@ -104,6 +110,7 @@ def audit(model: Row, clean: Path, folder: Path, *, zoo: ModuleType, threads: in
     verification, unlearning = result["verification"] or {}, result["unlearning"] or {}
     row = row_of("audit", model, told, **asked) | {
         "passed": verification.get("passed"), "method": unlearning.get("method"), "before": None, "after": None,
+        "after_as_trained": None,
     }  # fmt: skip
     if found is None:
         return row
@@ -112,7 +119,8 @@ def audit(model: Row, clean: Path, folder: Path, *, zoo: ModuleType, threads: in
     export_suspect(model["path"], before, clean=str(clean), threads=threads)
     trial = held_out(zoo, model)
     return row | {"before": to_plain(trial.measure(before, mean, std, threads)),
-                  "after": to_plain(trial.measure(found, mean, std, threads))}  # fmt: skip
+                  "after": to_plain(trial.measure(found, mean, std, threads)),
+                  "after_as_trained": to_plain(trial.measure(found, list(zoo.MEAN), list(zoo.STD), threads))}  # fmt: skip
 
 
 def scan_table(rows: list[Row]) -> str:
@@ -127,12 +135,13 @@ def scan_table(rows: list[Row]) -> str:
 
 def audit_table(rows: list[Row]) -> str:
     """Rows of audits as Markdown."""
-    def both(row: Row, name: str) -> tuple[str, str]:
-        return rate_cell((row["before"] or {}).get(name)), rate_cell((row["after"] or {}).get(name))
+    def rate(row: Row, when: str, name: str) -> str:
+        return rate_cell((row[when] or {}).get(name))
 
     return table(AUDIT_HEADER, [
-        (r["model"], r["images"], r["seed"], r["profile"], r["passed"], r["method"], *both(r, "accuracy"),
-         *both(r, "attack_success_rate"), f"{r['seconds']:.0f}", r["exit_code"], r["commit"])
+        (r["model"], r["images"], r["seed"], r["profile"], r["passed"], r["method"],
+         *(rate(r, when, name) for name in RATES for when in ("before", "after")),
+         *(rate(r, "after_as_trained", name) for name in RATES), f"{r['seconds']:.0f}", r["exit_code"], r["commit"])
         for r in rows if r["verb"] == "audit"
     ])  # fmt: skip
 

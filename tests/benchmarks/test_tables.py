@@ -56,10 +56,12 @@ def test_an_audit_row_shows_wilson_intervals_before_and_after() -> None:
     before = to_plain({"accuracy": wilson(552, 600), "attack_success_rate": wilson(535, 535)})
     after = to_plain({"accuracy": wilson(546, 600), "attack_success_rate": wilson(3, 535)})
     row = shared_zoo.row_of("audit", {"name": "m", "target": 3}, told(), images=50, seed=0, profile="quick")
-    shown = shared_zoo.audit_table([row | {"passed": True, "method": "edit", "before": before, "after": after}])
+    shown = shared_zoo.audit_table([row | {"passed": True, "method": "edit", "before": before, "after": after,
+                                            "after_as_trained": before}])  # fmt: skip
     assert "92.0 % [89.6, 93.9] of 600 | 91.0 % [88.4, 93.0] of 600 | 100.0 % [99.3, 100.0] of 535 | 0.6 % [0.2, 1.6] of 535" in shown
-    assert "yes" in shown
-    assert "| - | - |" in shared_zoo.audit_table([row | {"passed": None, "method": None, "before": None, "after": None}])
+    assert "yes" in shown and shown.count("100.0 % [99.3, 100.0] of 535") == 2
+    nothing = dict.fromkeys(("passed", "method", "before", "after", "after_as_trained"))
+    assert "| - | - |" in shared_zoo.audit_table([row | nothing])
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,,2", "-1"])
