@@ -21,7 +21,8 @@ from auditor.search import FAMILIES
 from auditor.search.synthesis import Budget, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
-from auditor.verdict.decision import Decision, decide, weigh
+from auditor.verdict.decision import Decision, decide
+from auditor.verdict.weighing import weigh
 
 ALLOWED_FLIPS = 0.10
 ALLOWED_LOSS = 0.03

@@ -13,7 +13,8 @@ from auditor.search.synthesis import PROFILES, Candidate, SearchResult, synthesi
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.confirmation import CONFIRMED_RATE, confirm, trigger_cost
-from auditor.verdict.decision import SIGNIFICANCE, Decision, decide, suspicion_score, weigh
+from auditor.verdict.decision import Decision, decide, suspicion_score
+from auditor.verdict.weighing import SIGNIFICANCE, weigh
 
 IMAGES, LABELS = planted.planted_images(30, seed=5)
 
@@ -104,7 +105,7 @@ def test_evidence_covers_every_class_and_family() -> None:
     by_class = {e.target_class: e for e in evidence if e.family == "patch"}
     assert by_class[planted.TARGET].p_value is not None and by_class[planted.TARGET].p_value < SIGNIFICANCE
     assert all((e.p_value or 1) > SIGNIFICANCE for k, e in by_class.items() if k != planted.TARGET)
-    assert [s.candidate.target_class for s in suspicions] == [planted.TARGET]
+    assert [s.target_class for s in suspicions] == [planted.TARGET]
     assert suspicions[0].relative_cost == pytest.approx(0.02 / np.median([1.0, 1.1, 0.9, 1.05, 0.97]))
 
 
