@@ -36,7 +36,6 @@ from benchmarks.shared_zoo import CLEAN_IMAGES, seeds
 from benchmarks.zoo.build import load_model, manifest
 from benchmarks.zoo.data import load_images
 
-KEY = ("model", "images", "seed", "profile", "steps", "additive")
 ADDITIVE = {"additive": FAMILIES["additive"]}
 HEADER = ("model", "seed", "target", "rank with twin", "rank without", "random", "twin disagrees",
           "images passed", "cost ratio from shared", "cost ratio from noise", "commit")  # fmt: skip
@@ -115,7 +114,7 @@ def measure(meta: Row, *, images: int, seed: int, budget: Budget, additive: bool
     _, without = search_shared(suspect, suspect.clone(), x, y, seed)
     row = {"model": meta["name"], "honest": meta["honest"], "kind": meta["kind"], "target": meta["target"],
            "disagreement": twin.disagreement, "with_twin": with_twin, "without_twin": without, "commit": commit()}  # fmt: skip
-    if additive and not meta["honest"]:
+    if additive:
         for name, begin in (("costs_from_shared", shared), ("costs_from_noise", None)):
             row[name] = additive_costs(suspect, x, y, budget=budget, seed=seed, shared=begin)
     return row
@@ -129,6 +128,12 @@ def line(row: Row) -> tuple[Any, ...]:
     return (row["model"], row["seed"], target, f"{rank(histogram, target):g}",
             f"{rank(row['without_twin']['histogram'], target):g}", f"{(len(histogram) + 1) / 2:g}",
             f"{row['disagreement']:.0%}", row["with_twin"]["images_passed"], *ratios, row["commit"])  # fmt: skip
+
+
+def chosen(rows: Sequence[Row], **asked: Any) -> list[Row]:
+    """The rows of one setting, one for each model and seed: the last, but one with additive costs before one without."""
+    fitting = [row for row in rows if all(row.get(name) == value for name, value in asked.items())]
+    return list(latest(sorted(fitting, key=lambda row: bool(row["additive"])), ("model", "seed")).values())
 
 
 def show(rows: Sequence[Row]) -> str:
@@ -169,15 +174,18 @@ def main(argv: list[str] | None = None) -> int:
     if not models:
         print(f"no model in {args.zoo} matches: build some with python -m benchmarks.zoo build", file=sys.stderr)
         return 2
+    setting = {"images": args.images, "profile": args.profile, "steps": budget.steps}
     for seed in () if args.show else args.seeds:
         for meta in models:
-            asked = {"images": args.images, "seed": seed, "profile": args.profile, "steps": budget.steps,
-                     "additive": args.additive and not meta["honest"]}  # fmt: skip
-            if args.again or (meta["name"], *asked.values()) not in latest(read_rows(args.out), KEY):
-                row = measure(meta, images=args.images, seed=seed, budget=budget, additive=args.additive, threads=args.threads)
-                append_row(args.out, row | asked)
+            additive = args.additive and not meta["honest"]
+            done = [row for row in chosen(read_rows(args.out), **setting, model=meta["name"], seed=seed)
+                    if row["additive"] >= additive]  # fmt: skip
+            if args.again or not done:
+                row = measure(meta, images=args.images, seed=seed, budget=budget, additive=additive, threads=args.threads)
+                append_row(args.out, row | setting | {"seed": seed, "additive": additive})
                 print(f"{meta['name']}, seed {seed}: done", file=sys.stderr, flush=True)
-    print(show(list(latest(read_rows(args.out), KEY).values())))
+    print(f"{args.images} images, {args.profile} budget of {budget.steps} steps\n")
+    print(show(chosen(read_rows(args.out), **setting)))
     return 0
 
 

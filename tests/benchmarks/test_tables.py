@@ -132,6 +132,13 @@ def test_the_ablation_table_has_backdoored_and_honest_models() -> None:
     assert "HONEST_SHARES = (0.6, 0.3, 0.1)  # 1 models" in shown
 
 
+def test_one_row_a_model_and_seed_of_the_setting_asked_for() -> None:
+    rows = [{"model": "a", "seed": seed, "images": images, "additive": additive, "at": at} for at, (seed, images, additive) in
+            enumerate([(0, 26, True), (0, 26, False), (1, 26, False), (1, 26, False), (0, 50, True)])]  # fmt: skip
+    assert sorted(row["at"] for row in shared_ablation.chosen(rows, images=26)) == [0, 3]
+    assert [row["at"] for row in shared_ablation.chosen(rows, images=50)] == [4]
+
+
 def test_an_empty_zoo_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shared_ablation.main(["--zoo", str(tmp_path), "--out", str(tmp_path / "r.jsonl")]) == 2
     assert "benchmarks.zoo build" in capsys.readouterr().err
