@@ -106,7 +106,7 @@ def test_evidence_covers_every_class_and_family() -> None:
     assert by_class[planted.TARGET].p_value is not None and by_class[planted.TARGET].p_value < SIGNIFICANCE
     assert all((e.p_value or 1) > SIGNIFICANCE for k, e in by_class.items() if k != planted.TARGET)
     assert [s.target_class for s in suspicions] == [planted.TARGET]
-    assert suspicions[0].relative_cost == pytest.approx(0.02 / np.median([1.0, 1.1, 0.9, 1.05, 0.97]))
+    assert suspicions[0].leads[0].relative_cost == pytest.approx(0.02 / np.median([1.0, 1.1, 0.9, 1.05, 0.97]))
 
 
 def test_score_is_one_half_at_the_significance_level_and_rises() -> None:
