@@ -1,4 +1,5 @@
-"""Files to audit, and an audit that is quick: few search steps, and a placeholder for the PDF."""
+"""Files to audit, and an audit that is quick and ends the same whatever is tuned: few search steps, an
+unlearning method that knows the answer, and a placeholder for the PDF."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "che
 import material  # noqa: E402 - found beside this file, and needs the path above
 
 import auditor.report  # noqa: E402
+from auditor import remedy  # noqa: E402
 from auditor.search import synthesis  # noqa: E402
+from auditor.unlearn import METHODS  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +28,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> material.Files:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """Budgets that suffice for the planted network, and no PDF (the run folder's tests have a real one)."""
+    """Budgets that suffice for the planted network, its honest twin for a remedy, and no PDF."""
     budget = replace(synthesis.PROFILES["quick"], restarts=1, first_steps=0, steps=40, refine_steps=10)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(synthesis.PROFILES, "quick", budget)
+        patch.setitem(METHODS, "oracle", material.Oracle())
+        patch.setattr(remedy, "AUTO", ("oracle",))
         patch.setattr(auditor.report, "to_pdf", lambda html: b"%PDF-1.7\n")
         yield

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ import planted
 import torch
 
 from auditor.cli.main import main
+from auditor.events import Event
+from auditor.suspect import Suspect
+from auditor.unlearn.method import Task, step_event
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
@@ -85,6 +88,22 @@ def write_files(folder: Path) -> Files:
     (folder / "factory.py").write_text(FACTORY, encoding="utf-8")
     write_images(folder / "clean.npz", 60)
     return Files(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oracle:
+    """A method that knows the honest twin: what follows unlearning is tested whatever the real ones reach."""
+
+    name: str = "oracle"
+    is_reconstruction: bool = False
+
+    def run(self, task: Task) -> Generator[Event, None, Suspect]:
+        model = task.suspect.with_module(planted.PlantedNet(0.0))
+        for step in (1, 2):
+            yield step_event(self.name, step, 2, task.monitor(model), {}, 0)
+            if task.control.stop_requested:
+                break
+        return model
 
 
 def write_images(path: Path, count: int, **arrays: Any) -> Path:

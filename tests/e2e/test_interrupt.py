@@ -228,7 +228,7 @@ def test_ctrl_c_in_a_terminal(stage: str, files: Files, tmp_path: Path, monkeypa
     if stage == "Opening the model":
         return  # resuming from the beginning is tested above
     monkeypatch.setitem(synthesis.PROFILES, "deep", synthesis.PROFILES["quick"])
-    again = auditor(*command)
+    again = auditor(*command, "-v")
     assert again.code == 0, again.err
     assert verify_seal(tmp_path / "run") == []
 

@@ -196,13 +196,3 @@ def test_wrong_class_names(files: Files, tmp_path: Path) -> None:
 
     assert outcome.code == 2
     assert "2 class names" in outcome.result["errors"][0]["what"]
-
-
-@pytest.mark.slow
-def test_audit_the_sample_end_to_end(tmp_path: Path) -> None:
-    outcome = auditor("audit", material.SAMPLES / "suspect.pt", "--clean", material.SAMPLES / "clean", "--device", "cpu",
-                      "-o", tmp_path / "run", "--format", "json")  # fmt: skip
-
-    assert outcome.code == 0, outcome.err
-    assert outcome.result["verdict"]["target_classes"] == [11]
-    assert outcome.result["verification"]["passed"] is True
