@@ -11,7 +11,7 @@ from planted import CLASSES, TARGET, corner_trigger, planted, planted_images
 from torch import Tensor, nn
 
 from auditor import adversarial
-from auditor.adversarial import FLIP_SHARE, MULTIPLIER_RATE, Descent, fast_math, flip_share, tighten
+from auditor.adversarial import FLIP_SHARE, MULTIPLIER_DECAY, MULTIPLIER_GROWTH, Descent, fast_math, flip_share, tighten
 from auditor.search.additive import Additive
 from auditor.search.patch import Patch
 from auditor.suspect import Suspect
@@ -215,7 +215,7 @@ def test_multiplier_rises_while_an_arm_flips_and_falls_while_it_does_not() -> No
     generator = torch.Generator().manual_seed(0)
     run = Descent(toy(), ADDITIVE, images, labels, torch.tensor([1, 1]), added(0.6, 0.0), generator, 8)
     progress = run.step()
-    assert run.multiplier.tolist() == pytest.approx([MULTIPLIER_RATE, 1 / MULTIPLIER_RATE])
+    assert run.multiplier.tolist() == pytest.approx([MULTIPLIER_GROWTH, 1 / MULTIPLIER_DECAY])
     assert progress.flipped.tolist() == pytest.approx([0.3, 0])
     for _ in range(5):
         progress = run.step()
