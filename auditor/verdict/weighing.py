@@ -16,7 +16,7 @@ from auditor.verdict.confirmation import Confirmation
 from auditor.verdict.statistics import family_wise_p, outlier_scores
 
 SIGNIFICANCE = 0.02
-SECOND_TARGET_FACTOR = 2.0
+SECOND_TARGET_FACTOR = 1.25
 LEAD_BELOW = 0.8
 
 
