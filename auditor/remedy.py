@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -75,21 +75,27 @@ def find_remedy(case: Case, method: str = "auto") -> Generator[Event, None, Reme
     attempts: list[Attempt] = []
     best = Remedy(model=None, method=method, verification=None, attempts=attempts)
     extra: list[Trigger] = []
-    for name in AUTO if method == "auto" else (method,):
-        # Cheap methods get one chance under `auto`; what singled their model out again helps the next.
-        for _ in range(1 if method == "auto" and name != AUTO[-1] else ROUNDS):
-            tried, attempt = yield from _attempt(case, METHODS[name], extra, is_last=method != "auto")
-            attempts.append(attempt)
-            yield AttemptFinished(method=name, accepted=attempt.accepted, reason=attempt.reason)
-            if best.verification is None or _is_better(tried, best):
-                best = tried
-            best = Remedy(model=best.model, method=best.method, verification=best.verification, attempts=attempts)
-            if best.accepted or case.control.stop_requested:
-                return best
-            if tried.verification is None or not tried.verification.fresh_search or tried.model is None:
-                break
+    plan = rounds(method)
+    for index, name in enumerate(plan):
+        tried, attempt = yield from _attempt(case, METHODS[name], extra, is_last=method != "auto")
+        attempts.append(attempt)
+        yield AttemptFinished(method=name, accepted=attempt.accepted, reason=attempt.reason)
+        if best.verification is None or _is_better(tried, best):
+            best = replace(tried, attempts=attempts)
+        left = plan[index + 1 :]
+        if best.accepted or case.control.stop_requested or not left:
+            break
+        if tried.model is not None and tried.verification is not None and tried.verification.fresh_search:
             extra += yield from _twins(tried.model, case, case.work, case.seed + SEED_OFFSET + len(extra))
+        elif left[0] == name:
+            break  # nothing new was learned, so another round would end the same
     return best
+
+
+def rounds(method: str) -> list[str]:
+    """The methods to try, in order. Under `auto` cheap methods get one chance each: what singled
+    their model out again helps the next."""
+    return [*AUTO[:-1], *[AUTO[-1]] * ROUNDS] if method == "auto" else [method] * ROUNDS
 
 
 def _attempt(

@@ -28,7 +28,7 @@ from auditor.domain import (
     TriggerFinding,
     Verification,
 )  # fmt: skip
-from auditor.errors import AuditorError, DeviceError
+from auditor.errors import AuditorError, DeviceError, InputError
 from auditor.events import Control, Event, StageFinished, StageStarted
 from auditor.images import CleanImages, Split
 from auditor.metrics import attack_success_rate
@@ -38,6 +38,7 @@ from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 
 Steps = Generator[Event, None, Any]
+WORKING_RATE = 0.5
 
 
 @dataclass(eq=False)
@@ -84,10 +85,19 @@ class Session:
         self.result = replace(self.result, **parts)
 
     def take_trigger(self, trigger: Trigger) -> None:
-        """Take a trigger that the user handed over for a confirmed one, and say how well it works."""
+        """Take a trigger that the user handed over for a confirmed one, and say how well it works.
+
+        Raises InputError when it does not: there is nothing to unlearn, and no removal to show.
+        """
         indices = as_indices(self.split.work) if self.split else self.fit
         predicted = self.model.predict(trigger.stamp(self.images[indices]))
         rate = attack_success_rate(predicted, self.labels[indices].numpy(), trigger.target_class)
+        if (rate.rate or 0.0) < WORKING_RATE:
+            raise InputError(
+                f"The trigger handed over flips only {rate.hits} of {rate.total} images to class {trigger.target_class}.",
+                "It does not work on this model; check the file, or leave --trigger out to have one searched for.",
+            )
+        self.limit("The trigger was handed over, not searched for; its success rate is measured on work images.")
         name = "evidence/trigger_0.npz"
         if self.run is not None:
             trigger.save(self.run.target(name))

@@ -169,6 +169,9 @@ def attend(session: Session) -> Steps:
 def unlearn(session: Session, method: str) -> Steps:
     """Sanitize a copy of the suspect, judged by verification; keeps the best model either way."""
     case = _case(session)
+    if case.basis == "cross_fitted":
+        session.limit("With so few images verification is cross-fitted: each part was kept from a model of its own, and "
+                      "the triggers they are tested with were synthesized on all of them.")  # fmt: skip
     remedy = yield from find_remedy(case, method)
     session.sanitized, session.pending = remedy.model, remedy.verification
     yield from _say_time(session, "unlearning and verifying: the best model so far is kept")

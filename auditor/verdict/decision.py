@@ -112,6 +112,8 @@ def _reasons(
     search: SearchResult, scores: list[float], judged: list[Suspicion], confirmed: list[Suspicion],
     class_names: Sequence[str],
 ) -> list[str]:  # fmt: skip
+    if not scores and not search.complete:
+        return ["The search did not get far enough to compare classes: the time ran out. Give it more time."]
     if not scores:
         return ["No class gave a trigger that flips enough images, or too few classes were searched to compare them."]
     said = [_sentence(suspicion, class_names) for suspicion in judged]
