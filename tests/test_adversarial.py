@@ -11,7 +11,18 @@ from planted import CLASSES, TARGET, corner_trigger, planted, planted_images
 from torch import Tensor, nn
 
 from auditor import adversarial
-from auditor.adversarial import FLIP_SHARE, MULTIPLIER_DECAY, MULTIPLIER_GROWTH, Descent, fast_math, flip_share, tighten
+from auditor.adversarial import (
+    ENOUGH_SHARE,
+    MULTIPLIER_DECAY,
+    MULTIPLIER_GROWTH,
+    REMEMBERED_SHARE,
+    Descent,
+    carriers,
+    fast_math,
+    flip_share,
+    images_at_once,
+    tighten,
+)
 from auditor.search.additive import Additive
 from auditor.search.patch import Patch
 from auditor.suspect import Suspect
@@ -74,8 +85,12 @@ def test_flip_share_without_eligible_images_is_nan() -> None:
     assert math.isnan(share[0])
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 10_000])
-def test_flip_share_does_not_depend_on_the_batch(batch_size: int) -> None:
+def chunked(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(adversarial, "images_at_once", lambda suspect: most)
+
+
+@pytest.mark.parametrize("most", [1, 7, 150, 10_000])
+def test_flip_share_does_not_depend_on_the_chunks(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = planted_images()
     suspect = planted()
     parameters = PATCH.constrain(PATCH.start(5, suspect.input_shape, torch.Generator().manual_seed(0)))
@@ -83,7 +98,8 @@ def test_flip_share_does_not_depend_on_the_batch(batch_size: int) -> None:
     targets = torch.tensor([0, 4, 2, 4, 1])
     whole = flip_share(suspect, PATCH, parameters, targets, images, labels)
     suspect.meter.forward_images = 0
-    parts = flip_share(suspect, PATCH, parameters, targets, images, labels, batch_size)
+    chunked(monkeypatch, most)
+    parts = flip_share(suspect, PATCH, parameters, targets, images, labels)
     assert whole.sum() > 0 and torch.equal(parts, whole) and suspect.meter.forward_images == 5 * len(images)
 
 
@@ -98,32 +114,53 @@ def test_flip_share_agrees_with_the_trigger_itself() -> None:
 # tighten ------------------------------------------------------------------------------------------
 
 
-def test_tighten_finds_the_least_strength_within_its_bisection() -> None:
-    # Given images at 0.1 and 0.2, +0.7 needs 4/7 to bring all above 0.5, +0.3 needs 4/3.
+@pytest.mark.parametrize("rounds", [5, 12])
+def test_tighten_finds_the_least_strength_within_its_bisection(rounds: int) -> None:
+    # Given images at 0.1 and 0.2, +0.7 needs 4/7 to bring both above 0.5, +0.15 needs 8/3.
     images, labels = grey(0.1, 0.2), torch.zeros(2, dtype=torch.long)
-    for rounds in (5, 12):
-        final, share = tighten(
-            toy(), ADDITIVE, added(0.7, 0.3), torch.tensor([1, 1]), images, labels, rounds=rounds
-        )
-        strength = final["delta"].mean((1, 2, 3)) / torch.tensor([0.7, 0.3])
-        error = 2 / 2**rounds
-        for found, least in zip(strength.tolist(), (4 / 7, 4 / 3), strict=True):
-            assert least < found <= least + error + 1e-6
-        assert share.tolist() == [1, 1]
+    final, share = tighten(
+        toy(), ADDITIVE, added(0.7, 0.15), torch.tensor([1, 1]), images, labels, rounds=rounds
+    )  # fmt: skip
+    strength = (final["delta"].mean((1, 2, 3)) / torch.tensor([0.7, 0.15])).tolist()
+    # The first round tries strength 1; the others halve what is below it, or the 3 above it.
+    assert 4 / 7 < strength[0] <= 4 / 7 + 1 / 2 ** (rounds - 1) + 1e-5
+    assert 8 / 3 < strength[1] <= 8 / 3 + 3 / 2 ** (rounds - 1) + 1e-5
+    assert share.tolist() == [1, 1]
 
 
-def test_tighten_counts_the_share_it_needs() -> None:
-    # Given 19 of 20 images at 0.4 and one at 0, 95 % suffice: +0.4 needs 1/4 rather than 5/4.
-    images, labels = grey(*[0.4] * 19, 0.0), torch.zeros(20, dtype=torch.long)
-    final, share = tighten(toy(), ADDITIVE, added(0.4), torch.tensor([1]), images, labels, rounds=8)
-    assert 1 / 4 < final["delta"].mean().item() / 0.4 <= 1 / 4 + 2 / 2**8 + 1e-6
-    assert share.item() == pytest.approx(FLIP_SHARE)
+def test_tighten_takes_five_rounds() -> None:
+    suspect, images, labels = toy(), grey(0.1, 0.2), torch.zeros(2, dtype=torch.long)
+    final, _ = tighten(suspect, ADDITIVE, added(0.7), torch.tensor([1]), images, labels)
+    assert suspect.meter.forward_images == (5 + 1) * 2
+    assert final["delta"].mean().item() / 0.7 == pytest.approx(10 / 16, rel=1e-5)
+
+
+@pytest.mark.parametrize(("easy", "least"), [(20, 2 / 3), (16, 2 / 3), (15, 2.0)])
+def test_tighten_counts_the_share_it_needs(easy: int, least: float) -> None:
+    # Given so many of 20 images at 0.4, which +0.15 flips at 2/3, and the others at 0.2, which need 2.
+    images, labels = grey(*[0.4] * easy, *[0.2] * (20 - easy)), torch.zeros(20, dtype=torch.long)
+    final, share = tighten(toy(), ADDITIVE, added(0.15), torch.tensor([1]), images, labels, rounds=9)
+    assert least < final["delta"].mean().item() / 0.15 <= least + 3 / 2**8 + 1e-5
+    assert share.item() == pytest.approx(easy / 20 if easy / 20 >= ENOUGH_SHARE else 1)
 
 
 def test_tighten_reports_a_trigger_that_never_suffices() -> None:
-    images, labels = grey(0.1, 0.45), torch.zeros(2, dtype=torch.long)
+    # Given +0.1, even four times over too little for an image at 0.05.
+    images, labels = grey(0.05, 0.45), torch.zeros(2, dtype=torch.long)
     final, share = tighten(toy(), ADDITIVE, added(0.1), torch.tensor([1]), images, labels)
-    assert share.item() == 0.5 and final["delta"].max() <= 0.2 + 1e-6
+    assert share.item() == 0.5
+    torch.testing.assert_close(final["delta"], added(0.4)["delta"])
+
+
+def test_tighten_stacks_a_patch_that_is_too_faint() -> None:
+    # Given black images and a white patch at 0.3 everywhere: it needs a mask above a half, which
+    # 1 - 0.7^s reaches at s = log 0.5 / log 0.7 = 1.94.
+    images, labels = grey(0.0, 0.0), torch.zeros(2, dtype=torch.long)
+    parameters = {"mask": torch.full((1, 2, 2), 0.3), "pattern": torch.ones(1, 1, 2, 2)}
+    final, share = tighten(toy(), PATCH, parameters, torch.tensor([1]), images, labels, rounds=10)
+    least = math.log(0.5) / math.log(0.7)
+    assert share.item() == 1
+    assert 0.5 < final["mask"].max().item() <= 1 - 0.7 ** (least + 3 / 2**9) + 1e-6
 
 
 def test_one_stubborn_image_in_eighteen_does_not_multiply_the_cost() -> None:
@@ -153,14 +190,51 @@ def test_meter_counts_steps_times_arms_times_batch() -> None:
 
 def test_no_arm_has_a_say_in_the_gradient_of_another() -> None:
     run = descent(planted(), [4, 0, 4])
-    raw = {name: value.requires_grad_(True) for name, value in run.raw.items()}
-    parameters = run.family.constrain(raw)
-    loss, _ = run._losses(parameters)
-    for arm in range(3):
-        objective = loss[arm] + run.family.penalty(parameters)[arm]
-        for gradient in torch.autograd.grad(objective, list(raw.values()), retain_graph=True):
-            others = [row for row in range(3) if row != arm]
-            assert gradient[arm].abs().sum() > 0 and gradient[others].abs().sum() == 0
+    arms, drawn = torch.arange(3), run.generator.get_state()
+    loss, flipped, gradients = run._chunk(arms)
+    run.generator.set_state(drawn)
+    run.raw["mask"][1] += 3
+    run.multiplier[1] *= 5
+    other_loss, other_flipped, others = run._chunk(arms)
+    assert not torch.equal(loss[1], other_loss[1])
+    assert torch.equal(flipped[[0, 2]], other_flipped[[0, 2]])
+    torch.testing.assert_close(loss[[0, 2]], other_loss[[0, 2]])
+    for name, gradient in gradients.items():
+        assert all(gradient[arm].abs().sum() > 0 for arm in range(3))
+        torch.testing.assert_close(gradient[[0, 2]], others[name][[0, 2]], rtol=1e-4, atol=1e-7)
+        assert not torch.allclose(gradient[1], others[name][1])
+
+
+def test_chunks_of_arms_take_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given one image over and over, not mirrored or mixed, so that it does not matter which are drawn.
+    monkeypatch.setattr(adversarial, "carriers", lambda images, generator: images)
+    images, labels = planted_images(1)
+    runs, batches = [], []
+    for most in (10_000, 16, 5):
+        chunked(monkeypatch, most)
+        suspect, generator = planted(), torch.Generator().manual_seed(0)
+        sizes: list[int] = []
+        suspect.module.register_forward_pre_hook(lambda _, inputs, sizes=sizes: sizes.append(len(inputs[0])))
+        raw = PATCH.start(5, suspect.input_shape, generator)
+        runs.append(
+            Descent(suspect, PATCH, images.repeat(9, 1, 1, 1), labels.repeat(9), torch.tensor([4, 1, 2, 3, 5]), raw,
+                    generator, batch_size=8)
+        )  # fmt: skip
+        progress = [runs[-1].step() for _ in range(3)][-1]
+        assert progress.loss.shape == progress.flipped.shape == progress.best_cost.shape == (5,)
+        batches.append(sizes)
+    # Then a pass holds as many whole arms as fit, and never less than one.
+    assert batches == [[40] * 3, [16, 16, 8] * 3, [8] * 15]
+    for run in runs[1:]:
+        torch.testing.assert_close(run.flipped, runs[0].flipped)
+        torch.testing.assert_close(run.multiplier, runs[0].multiplier)
+        for name, value in run.raw.items():
+            torch.testing.assert_close(value, runs[0].raw[name], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("side", "most"), [(32, 512), (16, 2048), (64, 128), (224, 10), (1024, 8)])
+def test_fewer_images_at_once_the_larger_they_are(side: int, most: int) -> None:
+    assert images_at_once(Suspect(Brightness(), num_classes=3, input_shape=(1, side, side))) == most
 
 
 def test_an_arm_never_sees_images_of_its_target() -> None:
@@ -217,10 +291,28 @@ def test_multiplier_rises_while_an_arm_flips_and_falls_while_it_does_not() -> No
     progress = run.step()
     assert run.multiplier.tolist() == pytest.approx([MULTIPLIER_GROWTH, 1 / MULTIPLIER_DECAY])
     assert progress.flipped.tolist() == pytest.approx([0.3, 0])
+    # Then it is remembered only once its smoothed share suffices, after seven steps.
     for _ in range(5):
         progress = run.step()
-    assert progress.flipped[0] == pytest.approx(1 - 0.7**6)
+    assert progress.flipped[0] == pytest.approx(1 - 0.7**6) and progress.flipped[0] < REMEMBERED_SHARE
+    assert math.isinf(progress.best_cost[0])
+    progress = run.step()
+    assert progress.flipped[0] == pytest.approx(1 - 0.7**7) and progress.flipped[0] >= REMEMBERED_SHARE
     assert progress.best_cost[0] < 0.6 + 1e-6 and math.isinf(progress.best_cost[1])
+
+
+def test_multiplier_falls_faster_than_it_rises() -> None:
+    assert pytest.approx(1.15) == MULTIPLIER_GROWTH and pytest.approx(1.15**1.5) == MULTIPLIER_DECAY
+
+
+def test_an_arm_whose_every_image_is_of_its_target_draws_from_all() -> None:
+    images, labels = planted_images(12)
+    suspect, generator = planted(), torch.Generator().manual_seed(0)
+    raw = PATCH.start(2, suspect.input_shape, generator)
+    run = Descent(
+        suspect, PATCH, images, torch.full_like(labels, TARGET), torch.tensor([TARGET, 0]), raw, generator, 8
+    )  # fmt: skip
+    assert torch.isfinite(run.step().loss).all() and (run.eligible == 1).all()
 
 
 def test_best_is_the_cheapest_that_sufficed_and_is_kept_with_its_cost() -> None:
@@ -268,6 +360,34 @@ def test_start_parameters_are_not_changed() -> None:
     kept = {name: value.clone() for name, value in raw.items()}
     Descent(suspect, PATCH, images, labels, torch.tensor([TARGET]), raw, generator).step()
     assert all(torch.equal(raw[name], value) for name, value in kept.items())
+
+
+# carriers -----------------------------------------------------------------------------------------
+
+
+def test_carriers_are_mirrored_at_random() -> None:
+    images = torch.rand(2, 30, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    carried = carriers(images, torch.Generator().manual_seed(1), most_mixed=0.0)
+    same = (carried == images).flatten(2).all(2)
+    mirrored = (carried == images.flip(-1)).flatten(2).all(2)
+    assert (same ^ mirrored).all() and 15 < same.sum() < 45
+
+
+def test_carriers_are_mixed_with_the_image_before_them_by_at_most_half() -> None:
+    # Given even images of brightness 0, 0.1 ... 0.9: what each takes on of the one before shows.
+    values = torch.arange(10) / 10
+    images = values.view(1, 10, 1, 1, 1).expand(200, 10, 1, 2, 2)
+    carried = carriers(images, torch.Generator().manual_seed(0))
+    weight = (carried[..., 0, 0, 0] - values) / (values.roll(1) - values)
+    assert -1e-5 <= weight.min() and weight.max() <= 0.5 + 1e-5
+    assert weight.max() > 0.45 and weight.mean().item() == pytest.approx(0.25, abs=0.02)
+    assert carried.amin() >= 0 and carried.amax() <= 0.9 + 1e-6
+
+
+def test_carriers_follow_the_generator_alone() -> None:
+    images = torch.rand(2, 5, 3, 4, 4)
+    first, again, other = (carriers(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def test_fast_math_does_not_leak(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def _search_family(
         refined, _ = tighten(suspect, family, descent.best, flat[cheapest], images, labels)
         for name in best:
             best[name][cheapest] = refined[name]
-    shares = flip_share(suspect, family, best, flat, images, labels)
+    shares = flip_share(suspect, family, best, flat, images, labels).nan_to_num(0.0)  # no image to flip
     return [_candidate(family, best, i, int(c), float(cost[i]), float(shares[i])) for i, c in enumerate(classes)]
 
 

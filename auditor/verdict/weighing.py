@@ -85,7 +85,7 @@ def _leads(found: list[Candidate], z_F: np.ndarray, others_FK: np.ndarray) -> li
     leads = [
         Lead(candidate=c, z=float(z), null_cost=float(np.nanmedian(others_K)))
         for c, z, others_K in zip(found, z_F, others_FK, strict=True)
-        if c.cost is not None and not math.isnan(z)
+        if c.cost is not None and not math.isnan(z) and np.isfinite(others_K).any()
     ]
     leads.sort(key=lambda lead: -lead.z)
     return [lead for lead in leads if lead is leads[0] or lead.relative_cost <= LEAD_BELOW]

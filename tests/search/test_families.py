@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from auditor.adversarial import Family
+from auditor.search import FAMILIES
 from auditor.search.additive import Additive
 from auditor.search.patch import Patch
-from auditor.search.synthesis import FAMILIES
 from auditor.triggers import PARAMETERS, Trigger
 
 SHAPE = (3, 8, 10)
@@ -95,9 +95,10 @@ def test_strength_beyond_the_range_is_clipped(family: Family) -> None:
 @pytest.mark.parametrize("size", [0.0, 1e-6, 0.2, 1.0])
 def test_starts_from_a_perturbation_as_one_arm(family: Family, size: float) -> None:
     perturbation = size * (2 * torch.rand(SHAPE, generator=torch.Generator().manual_seed(2)) - 1)
-    begun = family.start_from(perturbation)
-    for name, value in started(family).items():
-        assert begun[name].shape == value[0].shape and torch.isfinite(begun[name]).all()
+    raw, begun = started(family), family.start_from(perturbation)
+    assert set(begun) <= set(raw)
+    for name, value in begun.items():
+        assert value.shape == raw[name][0].shape and torch.isfinite(value).all()
 
 
 def test_patch_by_hand() -> None:
@@ -109,7 +110,32 @@ def test_patch_by_hand() -> None:
     # Down the columns the mask changes by 0.5 twice, along the rows by 1 and 0.5; 12 pairs each.
     rough = 1 / 12 + 1.5 / 12
     assert Patch(total_variation=0.1).penalty(parameters).item() == pytest.approx(10 * (1.5 / 16 + 0.1 * rough))
-    assert Patch().scale(parameters, torch.tensor([1.5]))["mask"][0, :2, 0].tolist() == [1, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("strength", "opaque", "half"),
+    [(0.5, 0.5, 0.25), (1, 1, 0.5), (1.5, 1, 1 - 0.5**1.5), (2, 1, 0.75), (4, 1, 15 / 16)],
+)
+def test_a_patch_beyond_strength_one_is_stacked(strength: float, opaque: float, half: float) -> None:
+    # Given mask values 1, 0.5 and 0: below 1 the mask is fainter, beyond it the patch is laid on again.
+    parameters = {"mask": torch.tensor([[[1.0, 0.5, 0.0]]]), "pattern": torch.rand(1, 3, 1, 3)}
+    scaled = Patch().scale(parameters, torch.tensor([strength]))
+    assert scaled["mask"].flatten().tolist() == pytest.approx([opaque, half, 0])
+    assert torch.equal(scaled["pattern"], parameters["pattern"])
+
+
+@each_family
+def test_a_stronger_trigger_never_costs_less(family: Family) -> None:
+    parameters = {name: value[:1].repeat(41, *[1] * (value.dim() - 1)) for name, value in
+                  family.constrain(started(family)).items()}  # fmt: skip
+    cost = family.cost(family.scale(parameters, torch.linspace(0, 4, 41)))
+    assert (cost[1:] > cost[:-1]).all()
+
+
+def test_patches_begin_half_open_and_are_not_begun_elsewhere() -> None:
+    mask = Patch().constrain(started(Patch(), arms=20))["mask"]
+    assert mask.mean().item() == pytest.approx(0.5, abs=0.02) and 0.1 < mask.min() < 0.4
+    assert Patch().start_from(torch.full(SHAPE, 0.2)) == {}
 
 
 def test_additive_by_hand() -> None:
@@ -120,16 +146,6 @@ def test_additive_by_hand() -> None:
     assert Additive().constrain({"delta": 10 * delta})["delta"].abs().max() == 1
 
 
-def test_patch_starts_where_the_perturbation_is() -> None:
-    perturbation = torch.zeros(SHAPE)
-    perturbation[0, 6:, 8:], perturbation[1, 6:, 8:] = 0.2, -0.2
-    parameters = Patch().constrain({k: v[None] for k, v in Patch().start_from(perturbation).items()})
-    inside = parameters["mask"][0, 6:, 8:]
-    assert inside.min() > 1.9 * parameters["mask"][0, :6].max()
-    assert parameters["pattern"][0, 0, 7, 9] > 0.9 and parameters["pattern"][0, 1, 7, 9] < 0.1
-    assert parameters["pattern"][0, 2, 7, 9] == pytest.approx(0.5)
-
-
 def test_additive_starts_along_the_perturbation() -> None:
     perturbation = torch.rand(SHAPE) - 0.5
     begun = Additive().start_from(perturbation)["delta"]
@@ -137,9 +153,12 @@ def test_additive_starts_along_the_perturbation() -> None:
     assert cosine.item() == pytest.approx(1, abs=1e-6) and begun.norm() > 0
 
 
-def test_families_load_no_torch_until_they_are_used() -> None:
-    code = "import auditor.search.patch, auditor.search.additive, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+@pytest.mark.parametrize(
+    "module", ["auditor.search", "auditor.search.patch", "auditor.search.additive", "auditor.unlearn"]
+)
+def test_strategies_load_no_torch_until_they_are_used(module: str) -> None:
+    code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 def test_every_family_is_named_by_its_key_and_shown_by_its_fields() -> None:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import functools
+import math
 import types
 
 import numpy as np
 import pytest
 import torch
 from planted import CLASSES, SIDE, TARGET, corner_mask, planted, planted_images
+from torch import nn
 
-from auditor.adversarial import Family
+from auditor.adversarial import ENOUGH_SHARE, Family
+from auditor.errors import UsageError
 from auditor.events import Control, SearchStep, drain
+from auditor.search import FAMILIES
+from auditor.search.additive import Additive
 from auditor.search.patch import Patch
 from auditor.search.shared import SharedSearch
 from auditor.search.synthesis import (
-    FAMILIES,
     PROFILES,
     Budget,
     Candidate,
     SearchResult,
     best_restarts,
+    family_seed,
     start_from_shared,
     synthesize,
 )
@@ -29,6 +34,7 @@ from auditor.suspect import Suspect
 BUDGET = Budget(restarts=2, first_steps=15, steps=60, refine_steps=20)
 SHORT = Budget(restarts=1, first_steps=0, steps=10, refine_steps=5)
 PATCH_ONLY: dict[str, Family] = {"patch": Patch()}
+ADDITIVE_ONLY: dict[str, Family] = {"additive": Additive()}
 
 
 @functools.cache
@@ -165,8 +171,15 @@ def test_stop_ends_the_descent_at_once_and_keeps_what_there_is() -> None:
     backward = suspect.meter.backward_images
     result = drain(events)
     assert suspect.meter.backward_images == backward
-    assert [c.target_class for c in result.candidates] == list(range(CLASSES)) and result.skipped == ["additive"]
+    # Then the family it was in is kept as far as it came, and named with those not begun.
+    assert [c.target_class for c in result.candidates] == list(range(CLASSES))
+    assert {c.family for c in result.candidates} == {"patch"} and result.skipped == ["patch", "additive"]
     assert not result.complete
+
+
+def test_a_search_run_to_its_end_is_complete() -> None:
+    found = searched(4.0)
+    assert found.complete and found.skipped == []
 
 
 def test_a_search_stopped_within_its_last_family_is_not_complete() -> None:
@@ -178,7 +191,8 @@ def test_a_search_stopped_within_its_last_family_is_not_complete() -> None:
     )  # fmt: skip
     next(events)
     control.stop()
-    assert not drain(events).complete
+    result = drain(events)
+    assert not result.complete and result.skipped == ["patch"]
 
 
 def test_nothing_is_searched_after_the_deadline() -> None:
@@ -190,8 +204,8 @@ def test_nothing_is_searched_after_the_deadline() -> None:
 
 def test_a_trigger_that_flips_too_few_has_no_cost() -> None:
     budget = Budget(restarts=1, first_steps=0, steps=1, refine_steps=0)
-    found = short_run(planted(0.0), budget=budget, families={"additive": FAMILIES["additive"]})
-    assert all(c.cost is None and c.flip_share < 0.9 for c in found.candidates)
+    found = short_run(planted(0.0), budget=budget, families=ADDITIVE_ONLY)
+    assert all(c.cost is None and c.flip_share < ENOUGH_SHARE for c in found.candidates)
 
 
 def test_refining_does_not_change_the_costs_compared() -> None:
@@ -205,11 +219,52 @@ def test_images_of_one_class_leave_that_class_without_a_cost() -> None:
     images, labels = planted_images()
     one = labels == TARGET
     found = drain(
-        synthesize(
-            planted(), images[one], labels[one], classes=range(CLASSES), budget=SHORT, seed=0, control=Control()
-        )
+        synthesize(planted(), images[one], labels[one], classes=range(CLASSES), budget=SHORT, seed=0, control=Control())
     )
-    assert candidate(found, "patch", TARGET).cost is None
+    # Then it says so in numbers that a result can hold, and the other classes are searched as ever.
+    for family in FAMILIES:
+        assert candidate(found, family, TARGET).cost is None and candidate(found, family, TARGET).flip_share == 0
+    assert any(c.cost is not None for c in found.candidates)
+    assert all(math.isfinite(c.flip_share) for c in found.candidates)
+
+
+@pytest.mark.parametrize(("images", "classes"), [(0, [1, 2]), (12, [])])
+def test_a_search_without_images_or_classes_is_refused(images: int, classes: list[int]) -> None:
+    clean, labels = planted_images(12)
+    suspect = planted()
+    events = synthesize(
+        suspect, clean[:images], labels[:images], classes=classes, budget=SHORT, seed=0, control=Control()
+    )  # fmt: skip
+    with pytest.raises(UsageError, match="needs images and classes"):
+        drain(events)
+    assert suspect.meter.forward_images == 0
+
+
+def test_grey_images_are_pictured_in_three_channels() -> None:
+    grey = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, CLASSES))
+    images, labels = planted_images(12)
+    events = list(
+        synthesize(
+            Suspect(grey, num_classes=CLASSES, input_shape=(1, SIDE, SIDE)), images[:, :1], labels, classes=[0, 1],
+            budget=SHORT, seed=0, control=Control(),
+        )
+    )  # fmt: skip
+    assert events
+    for event in events:
+        assert isinstance(event, SearchStep) and isinstance(event.picture, np.ndarray)
+        assert event.picture.shape == (SIDE, SIDE, 3) and (event.picture == event.picture[..., :1]).all()
+
+
+def test_every_family_has_a_generator_of_its_own() -> None:
+    seeds = {family_seed(seed, name) for seed in (0, 1) for name in FAMILIES}
+    assert len(seeds) == 4 and all(0 <= seed < 2**56 for seed in seeds)
+    # Given the same seed, a family finds the same alone, beside others, and in whatever order.
+    alone = short_run(planted(), families=ADDITIVE_ONLY).candidates
+    both = [c for c in short_run(planted()).candidates if c.family == "additive"]
+    turned = short_run(planted(), families=ADDITIVE_ONLY | PATCH_ONLY).candidates[:CLASSES]
+    for one, two, three in zip(alone, both, turned, strict=True):
+        assert one.cost == two.cost == three.cost and one.family == three.family == "additive"
+        np.testing.assert_array_equal(one.trigger.parameters["delta"], two.trigger.parameters["delta"])
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -237,27 +292,40 @@ def test_without_any_success_the_nearest_restart_goes_on() -> None:
     assert best_restarts(arms, 2).tolist() == [2, 3]  # type: ignore[arg-type]
 
 
-def test_shared_perturbations_start_the_first_restart_of_their_class() -> None:
-    family = Patch()
-    targets = torch.tensor([3, TARGET, 3, TARGET])
-    raw = family.start(4, (3, SIDE, SIDE), torch.Generator().manual_seed(0))
-    perturbation = torch.zeros(CLASSES, 3, SIDE, SIDE)
-    perturbation[TARGET, :, 14:, 14:] = 0.2
-    shared = SharedSearch(histogram=np.zeros(CLASSES, int), perturbation=perturbation, images=8)
-    begun = start_from_shared(family, raw, shared, targets, classes=2)
-    for name, value in family.start_from(perturbation[TARGET]).items():
-        assert torch.equal(begun[name][1], value)
-        assert torch.equal(begun[name][[0, 2, 3]], raw[name][[0, 2, 3]])
-        assert not torch.equal(raw[name][1], value)
+def test_a_restart_that_flipped_enough_goes_before_any_that_did_not() -> None:
+    # Given successes however dear, and restarts that flip many images but were never cheap enough to keep.
+    arms = state([float("inf"), 50.0, float("inf"), 0.2, float("inf"), 1e6], [1.0, 0.0, 0.99, 0.5, 0.95, 0.0])
+    assert best_restarts(arms, 3).tolist() == [3, 1, 5]  # type: ignore[arg-type]
 
 
-def test_a_search_takes_up_what_was_shared() -> None:
+def shared_toward_target(histogram: np.ndarray) -> SharedSearch:
+    """A shared search that found the red corner, faintly, toward TARGET and nothing else."""
     perturbation = torch.zeros(CLASSES, 3, SIDE, SIDE)
     perturbation[TARGET, 0, 14:, 14:] = 0.2
-    shared = SharedSearch(histogram=np.eye(CLASSES, dtype=int)[TARGET], perturbation=perturbation, images=8)
+    return SharedSearch(histogram=histogram, perturbation=perturbation, images=8)
 
-    def cost(start: SharedSearch | None) -> float:
-        found = candidate(short_run(planted(), families=PATCH_ONLY, shared=start), "patch", TARGET).cost
-        return float("inf") if found is None else found
 
-    assert cost(shared) < cost(None)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_shared_perturbations_start_the_first_restart_of_their_class(family: Family) -> None:
+    targets = torch.tensor([3, TARGET, 3, TARGET])
+    raw = family.start(4, (3, SIDE, SIDE), torch.Generator().manual_seed(0))
+    kept = {name: value.clone() for name, value in raw.items()}
+    shared = shared_toward_target(np.zeros(CLASSES, int))
+    begun = start_from_shared(family, raw, shared, targets, classes=2)
+    first = family.start_from(shared.perturbation[TARGET])
+    for name, value in begun.items():
+        assert torch.equal(raw[name], kept[name]) and torch.equal(value[[0, 2, 3]], raw[name][[0, 2, 3]])
+        assert torch.equal(value[1], first.get(name, raw[name][1]))
+
+
+def test_a_search_takes_up_what_was_shared_where_that_helps() -> None:
+    found = shared_toward_target(np.eye(CLASSES, dtype=int)[TARGET])
+    brief = Budget(restarts=1, first_steps=0, steps=5, refine_steps=0)
+
+    def cost(start: SharedSearch | None, family: str) -> float:
+        families = {family: FAMILIES[family]}
+        result = short_run(planted(), families=families, shared=start, budget=brief)
+        return candidate(result, family, TARGET).cost or math.inf
+
+    assert cost(found, "additive") < 0.8 * cost(None, "additive")
+    assert cost(found, "patch") == cost(None, "patch")
