@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import types
 
 import numpy as np
 import pytest
@@ -18,15 +17,12 @@ from auditor.events import Control, SearchStep, drain
 from auditor.search import FAMILIES
 from auditor.search.additive import Additive
 from auditor.search.patch import Patch
-from auditor.search.shared import SharedSearch
 from auditor.search.synthesis import (
     PROFILES,
     Budget,
     Candidate,
     SearchResult,
-    best_restarts,
     family_seed,
-    start_from_shared,
     synthesize,
 )
 from auditor.suspect import Suspect
@@ -271,61 +267,3 @@ def test_every_family_has_a_generator_of_its_own() -> None:
 def test_profiles_halve_only_after_a_first_rung(name: str) -> None:
     budget = PROFILES[name]
     assert 0 <= budget.first_steps < budget.steps and (budget.restarts > 1) == (budget.first_steps > 0)
-
-
-# best_restarts and start_from_shared --------------------------------------------------------------
-
-
-def state(best_cost: list[float], flipped: list[float]) -> types.SimpleNamespace:
-    return types.SimpleNamespace(best_cost=torch.tensor(best_cost), flipped=torch.tensor(flipped))
-
-
-def test_the_cheapest_restart_of_each_class_goes_on() -> None:
-    # Given three restarts of two classes, restart by restart.
-    inf = float("inf")
-    arms = state([0.3, inf, 0.1, 0.5, 0.2, 0.4], [1.0, 0.9, 1.0, 1.0, 1.0, 1.0])
-    assert best_restarts(arms, 2).tolist() == [2, 5]  # type: ignore[arg-type]
-
-
-def test_without_any_success_the_nearest_restart_goes_on() -> None:
-    arms = state([float("inf")] * 4, [0.10, 0.20, 0.13, 0.24])
-    assert best_restarts(arms, 2).tolist() == [2, 3]  # type: ignore[arg-type]
-
-
-def test_a_restart_that_flipped_enough_goes_before_any_that_did_not() -> None:
-    # Given successes however dear, and restarts that flip many images but were never cheap enough to keep.
-    arms = state([float("inf"), 50.0, float("inf"), 0.2, float("inf"), 1e6], [1.0, 0.0, 0.99, 0.5, 0.95, 0.0])
-    assert best_restarts(arms, 3).tolist() == [3, 1, 5]  # type: ignore[arg-type]
-
-
-def shared_toward_target(histogram: np.ndarray) -> SharedSearch:
-    """A shared search that found the red corner, faintly, toward TARGET and nothing else."""
-    perturbation = torch.zeros(CLASSES, 3, SIDE, SIDE)
-    perturbation[TARGET, 0, 14:, 14:] = 0.2
-    return SharedSearch(histogram=histogram, perturbation=perturbation, images=8)
-
-
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
-def test_shared_perturbations_start_the_first_restart_of_their_class(family: Family) -> None:
-    targets = torch.tensor([3, TARGET, 3, TARGET])
-    raw = family.start(4, (3, SIDE, SIDE), torch.Generator().manual_seed(0))
-    kept = {name: value.clone() for name, value in raw.items()}
-    shared = shared_toward_target(np.zeros(CLASSES, int))
-    begun = start_from_shared(family, raw, shared, targets, classes=2)
-    first = family.start_from(shared.perturbation[TARGET])
-    for name, value in begun.items():
-        assert torch.equal(raw[name], kept[name]) and torch.equal(value[[0, 2, 3]], raw[name][[0, 2, 3]])
-        assert torch.equal(value[1], first.get(name, raw[name][1]))
-
-
-def test_a_search_takes_up_what_was_shared_where_that_helps() -> None:
-    found = shared_toward_target(np.eye(CLASSES, dtype=int)[TARGET])
-    brief = Budget(restarts=1, first_steps=0, steps=5, refine_steps=0)
-
-    def cost(start: SharedSearch | None, family: str) -> float:
-        families = {family: FAMILIES[family]}
-        result = short_run(planted(), families=families, shared=start, budget=brief)
-        return candidate(result, family, TARGET).cost or math.inf
-
-    assert cost(found, "additive") < 0.8 * cost(None, "additive")
-    assert cost(found, "patch") == cost(None, "patch")
