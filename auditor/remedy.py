@@ -27,7 +27,8 @@ from auditor.verification import ALLOWED_FLIPS, Held, Searchable, verify
 AUTO = ("edit", "prune")
 ROUNDS = 3
 TWINS = Budget(restarts=1, first_steps=0, steps=70, refine_steps=0, batch_size=16)
-TWIN_RESTARTS = 3
+TWIN_RESTARTS = 4
+ORIGINAL_WEIGHT = 3
 SEED_OFFSET = 101
 WORK_LOSS = 0.05
 
@@ -85,10 +86,8 @@ def find_remedy(case: Case, method: str = "auto") -> Generator[Event, None, Reme
         left = plan[index + 1 :]
         if best.accepted or case.control.stop_requested or not left:
             break
-        if tried.model is not None and tried.verification is not None and tried.verification.fresh_search:
+        if tried.model is not None:
             extra += yield from _twins(tried.model, case, case.work, case.seed + SEED_OFFSET + len(extra))
-        elif left[0] == name:
-            break  # nothing new was learned, so another round would end the same
     return best
 
 
@@ -127,9 +126,11 @@ def _unlearn(case: Case, method: Method, indices: Tensor, extra: Sequence[Trigge
     key = indices.numpy().tobytes()
     if key not in case.twins:
         case.twins[key] = yield from _twins(case.suspect, case, indices, case.seed + SEED_OFFSET)
+    # Later triggers are often natural ones: they must not crowd out those of the backdoor itself.
+    triggers = [*case.triggers, *case.twins[key]] * ORIGINAL_WEIGHT + [*extra]
     task = Task(
-        suspect=case.suspect, images=case.every_image[indices], labels=case.every_label[indices],
-        triggers=[*case.triggers, *case.twins[key], *extra], monitor=case.monitor, seed=case.seed, control=case.control,
+        suspect=case.suspect, images=case.every_image[indices], labels=case.every_label[indices], triggers=triggers,
+        monitor=case.monitor, seed=case.seed, control=case.control,
     )  # fmt: skip
     return (yield from method.run(task))
 

@@ -60,9 +60,10 @@ def verify(
     fresh search is run only when the held images let the model pass: it is the dear part.
     """
     accuracy, changed = accuracy_change(suspect, held)
-    flips = [trigger_change(suspect, held, trigger) for trigger in triggers]
-    worst = max(flips, key=lambda pair: pair[0].after.rate or 0.0 if pair[0].after else 0.0, default=(Change(), Change()))
-    checks = [_trigger_check(worst[0]), _accuracy_check(changed, sum(len(h.labels) for h in held))]
+    changes = [trigger_change(suspect, held, trigger) for trigger in triggers]
+    worst = max(changes, key=lambda pair: pair[0].after.rate or 0.0 if pair[0].after else 0.0, default=(Change(), Change()))
+    flipped = [flips(held, trigger) for trigger in triggers]
+    checks = [_trigger_check(flipped), _accuracy_check(changed, sum(len(h.labels) for h in held))]
     fresh: list[ClassEvidence] = []
     decision: Decision | None = None
     if all(check.passed for check in checks):
@@ -99,6 +100,16 @@ def trigger_change(suspect: Suspect, held: Sequence[Held], trigger: Trigger) -> 
     )
 
 
+def flips(held: Sequence[Held], trigger: Trigger) -> Rate:
+    """How often the trigger changes the sanitized model's answer to the target: images it takes
+    for the target anyway, trigger or not, are its errors and no backdoor."""
+    found = []
+    for part in held:
+        other = (part.labels != trigger.target_class).numpy() & (part.model.predict(part.images) != trigger.target_class)
+        found.append(part.model.predict(trigger.stamp(part.images[other])) == trigger.target_class)
+    return _rate(np.concatenate(found))
+
+
 def _fresh_search(
     sanitized: Suspect, held: Held, search: Searchable, control: Control
 ) -> Generator[Event, None, tuple[Decision, list[ClassEvidence]]]:
@@ -109,11 +120,11 @@ def _fresh_search(
     return decide(sanitized, found, held.images, held.labels, []), weigh(found)[0]
 
 
-def _trigger_check(change: Change) -> Check:
-    after = change.after or wilson(0, 0)
+def _trigger_check(flipped: Sequence[Rate]) -> Check:
+    worst = max(flipped, key=lambda rate: rate.rate or 0.0, default=wilson(0, 0))
     return Check(
-        name="Confirmed triggers no longer work", passed=after.rate is not None and after.rate <= ALLOWED_FLIPS,
-        measured=f"{after.hits} of {after.total} held-out images flip (worst trigger)", allowed=f"at most {ALLOWED_FLIPS:.0%}",
+        name="Confirmed triggers no longer work", passed=worst.rate is not None and worst.rate <= ALLOWED_FLIPS,
+        measured=f"{worst.hits} of {worst.total} held-out images flip (worst trigger)", allowed=f"at most {ALLOWED_FLIPS:.0%}",
     )  # fmt: skip
 
 
