@@ -63,13 +63,13 @@ def is_confirmed(lead: Lead) -> bool:
 
 
 def _judged(suspect: Suspect, suspicion: Suspicion, images: Tensor, labels: Tensor) -> Suspicion:
-    """The suspicion with every lead put to confirmation, the most convincing first: a trigger of
+    """The suspicion with every lead put to confirmation, the confirmed ones first: a trigger of
     the wrong family can be cheap and yet fit unseen images badly, where the right one holds."""
     leads = [
         replace(lead, confirmation=confirm(suspect, lead.candidate, lead.null_cost, images, labels))
         for lead in suspicion.leads
     ]
-    leads.sort(key=lambda lead: -(lead.confirmation.rate.rate or 0.0) if lead.confirmation else 0.0)
+    leads.sort(key=lambda lead: (not is_confirmed(lead), -lead.z))
     return replace(suspicion, leads=leads)
 
 
