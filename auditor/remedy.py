@@ -86,7 +86,7 @@ def find_remedy(case: Case, method: str = "auto") -> Generator[Event, None, Reme
         left = plan[index + 1 :]
         if best.accepted or case.control.stop_requested or not left:
             break
-        if tried.model is not None:
+        if tried.model is not None and tried.verification is not None:
             extra += yield from _twins(tried.model, case, case.work, case.seed + SEED_OFFSET + len(extra))
     return best
 
