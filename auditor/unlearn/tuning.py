@@ -31,7 +31,7 @@ class Tuning:
     from, so that an inexact trigger covers its neighbourhood."""
 
     epochs: int = 30
-    steps_per_epoch: int = 10
+    steps_per_epoch: int = 6
     learning_rate: float = 2e-3
     momentum: float = 0.9
     batch_size: int = 32
