@@ -27,8 +27,8 @@ from auditor.events import Control, Event, SharedSearchStep
 from auditor.suspect import Suspect
 
 # The sorted shares of shared labels that honest models showed (benchmarks/RESULTS.md, "shared"):
-# the most frequent label held 38 %, the next 19 %, and so on. Only the excess over them is news.
-HONEST_SHARES = (0.38, 0.19, 0.13, 0.09, 0.07, 0.05, 0.04, 0.03, 0.01, 0.01)
+# the mean of two honest development models. Only the excess over them is news.
+HONEST_SHARES = (0.415, 0.34, 0.14, 0.065, 0.04)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
