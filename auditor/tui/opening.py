@@ -16,9 +16,9 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".
 MOST_COUNTED = 5000
 _CHUNK = 4 << 20
 PROFILES: tuple[tuple[str, Profile], ...] = (
-    ("quick: about 1 minute", "quick"),
-    ("standard: about 5 minutes", "standard"),
-    ("deep: 20 minutes or more", "deep"),
+    ("quick: under a minute", "quick"),
+    ("standard: about a minute", "standard"),
+    ("deep: many minutes", "deep"),
 )
 
 
