@@ -1,7 +1,7 @@
-"""Triggers as parameters, and how each family stamps them on images.
+"""Triggers as parameters, and what each family's parameters may hold.
 
 A `Trigger` is what a search synthesizes, what `evidence/trigger_<i>.npz` stores and what
-`--trigger` reads back. Stamping is batched over M triggers, so the solver can push every
+`--trigger` reads back. Stamps are batched over M triggers, so the solver can push every
 candidate through the network in one forward pass.
 
 Legend: M triggers, N images, C channels, H height, W width.
@@ -9,7 +9,7 @@ Legend: M triggers, N images, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from auditor.errors import InputError, printable
 from auditor.npz import read_arrays
+from auditor.stamps import Stamp, stamp_additive, stamp_lowfreq, stamp_patch
 
-Stamp = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 ENERGY_SHARE = 0.9
 MAX_FILE_BYTES = 64 * 1024**2
 MAX_SIDE = 4096
@@ -31,27 +31,19 @@ _ROUNDING = 1e-3
 _NEXT_STEP = "Give an evidence/trigger_<i>.npz of a run, or one written by Trigger.save."
 
 
-def stamp_patch(parameters: Mapping[str, Tensor], images_MNCHW: Tensor) -> Tensor:
-    """Replace part of each image: (1 - mask) x + mask pattern.
+STAMPS: dict[str, Stamp] = {"patch": stamp_patch, "additive": stamp_additive, "lowfreq": stamp_lowfreq}
 
-    `mask` (M, H, W) in [0, 1] and `pattern` (M, C, H, W) in [0, 1].
-    Source: Wang et al., Neural Cleanse, IEEE S&P 2019.
-    """
-    mask = parameters["mask"][:, None, None]
-    return images_MNCHW + mask * (parameters["pattern"][:, None] - images_MNCHW)
-
-
-def stamp_additive(parameters: Mapping[str, Tensor], images_MNCHW: Tensor) -> Tensor:
-    """Add one perturbation to every image, `delta` (M, C, H, W), and clip to [0, 1]."""
-    return (images_MNCHW + parameters["delta"][:, None]).clamp(0, 1)
-
-
-STAMPS: dict[str, Stamp] = {"patch": stamp_patch, "additive": stamp_additive}
+# The least and the most of each axis a parameter may have. C, H and W are the images' own sides;
+# U and V count cosines down and across.
+AXES: dict[str, tuple[int, int]] = {"C": (1, 3), "H": (1, MAX_SIDE), "W": (1, MAX_SIDE), "U": (1, 64), "V": (1, 64)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterSpec:
-    """What one array of a family may hold: its axes (of C, H, W) and the range of its values."""
+    """What one array of a family may hold: its axes, each a letter of `AXES`, and the range of its values.
+
+    Axes of one letter are equally long in all arrays of a trigger.
+    """
 
     axes: str
     low: float
@@ -61,6 +53,7 @@ class ParameterSpec:
 PARAMETERS: dict[str, dict[str, ParameterSpec]] = {
     "patch": {"mask": ParameterSpec(axes="HW", low=0, high=1), "pattern": ParameterSpec(axes="CHW", low=0, high=1)},
     "additive": {"delta": ParameterSpec(axes="CHW", low=-1, high=1)},
+    "lowfreq": {"coefficients": ParameterSpec(axes="CUV", low=-1, high=1)},
 }
 
 
@@ -131,10 +124,11 @@ class Trigger:
             )
         sides = dict(zip("CHW", input_shape, strict=True))
         for name, spec in PARAMETERS[self.family].items():
-            expected = tuple(sides[axis] for axis in spec.axes)
-            if self.parameters[name].shape != expected:
+            given = self.parameters[name].shape
+            expected = tuple(sides.get(axis, side) for axis, side in zip(spec.axes, given, strict=True))
+            if given != expected:
                 raise InputError(
-                    f"The trigger's {name} has shape {self.parameters[name].shape}, but the model takes {expected}.",
+                    f"The trigger's {name} has shape {given}, but the model takes {expected}.",
                     "Give a trigger of the model's own input size.",
                 )
 
@@ -159,12 +153,12 @@ def _check(
 def _check_parameter(
     where: str, value: NDArray[np.generic], spec: ParameterSpec, sides: dict[str, int]
 ) -> NDArray[np.float32]:
-    """One array as float32, clipped to its range; `sides` collects C, H, W, which all arrays share."""
+    """One array as float32, clipped to its range; `sides` collects the axes' lengths, which all arrays share."""
     if value.dtype.kind not in "uif" or value.ndim != len(spec.axes):
         raise InputError(f"{where} is {value.dtype} of shape {value.shape}, not numbers ({spec.axes}).", _NEXT_STEP)
     for axis, side in zip(spec.axes, value.shape, strict=True):
-        most = 3 if axis == "C" else MAX_SIDE
-        if not 1 <= side <= most or sides.setdefault(axis, side) != side:
+        least, most = AXES[axis]
+        if not least <= side <= most or sides.setdefault(axis, side) != side:
             raise InputError(f"{where} has shape {value.shape}, which does not fit ({spec.axes}).", _NEXT_STEP)
     numbers = value.astype(np.float64)
     if not np.isfinite(numbers).all():

@@ -13,7 +13,9 @@ import torch
 
 from auditor import triggers
 from auditor.errors import InputError
-from auditor.triggers import PARAMETERS, STAMPS, Trigger, smallest_support, stamp_additive, stamp_patch
+from auditor.search import FAMILIES
+from auditor.stamps import stamp_additive, stamp_patch
+from auditor.triggers import AXES, PARAMETERS, STAMPS, Trigger, smallest_support
 
 
 def patch(**changes: Any) -> Trigger:
@@ -60,16 +62,21 @@ def test_trigger_stamps_every_image_and_leaves_them_unchanged() -> None:
 
 @pytest.mark.parametrize("stamp", STAMPS)
 def test_gradient_reaches_every_parameter(stamp: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sides = {axis: min(most, 4) for axis, (_, most) in AXES.items()}
     parameters = {
-        name: torch.full((2, *{"HW": (4, 4), "CHW": (3, 4, 4)}[spec.axes]), 0.1, requires_grad=True)
+        name: (0.1 * torch.rand(2, *(sides[axis] for axis in spec.axes), generator=generator)).requires_grad_(True)
         for name, spec in PARAMETERS[stamp].items()
     }
-    STAMPS[stamp](parameters, torch.full((2, 5, 3, 4, 4), 0.5)).sum().backward()
+    images = 0.3 + 0.4 * torch.rand(2, 5, 3, 4, 4, generator=generator)
+    (STAMPS[stamp](parameters, images) * torch.rand(images.shape, generator=generator)).sum().backward()
     assert all(value.grad is not None and value.grad.abs().sum() > 0 for value in parameters.values())
 
 
 def test_every_family_says_what_its_parameters_hold() -> None:
     assert PARAMETERS.keys() == STAMPS.keys()
+    for spec in (spec for specs in PARAMETERS.values() for spec in specs.values()):
+        assert set(spec.axes) <= set(AXES) and spec.low < spec.high
 
 
 # --- support -------------------------------------------------------------------------------
@@ -101,7 +108,15 @@ def test_support_of_a_patch_is_its_mask_and_of_others_their_change() -> None:
 # --- files ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trigger", [patch(), additive(-1.0)], ids=["patch", "additive"])
+def started(family: str) -> Trigger:
+    """What a search for 3 x 4 x 5 images may begin at."""
+    parameters = FAMILIES[family].constrain(FAMILIES[family].start(1, (3, 4, 5), torch.Generator().manual_seed(0)))
+    return Trigger(family=family, target_class=1, parameters={k: v[0].numpy() for k, v in parameters.items()})
+
+
+@pytest.mark.parametrize(
+    "trigger", [patch(), additive(-1.0), *map(started, FAMILIES)], ids=["a patch", "an additive", *FAMILIES]
+)
 def test_saved_trigger_loads_the_same(tmp_path: Path, trigger: Trigger) -> None:
     path = tmp_path / "trigger.npz"
     trigger.save(path)
@@ -111,7 +126,8 @@ def test_saved_trigger_loads_the_same(tmp_path: Path, trigger: Trigger) -> None:
     assert again.parameters.keys() == trigger.parameters.keys()
     for name, value in trigger.parameters.items():
         assert np.array_equal(again.parameters[name], value)
-    again.stamp(torch.rand(1, *(1, 2, 2) if trigger.family == "additive" else (3, 4, 5)))
+    channels = 1 if trigger.target_class == 0 else 3
+    again.stamp(torch.rand(1, channels, *((2, 2) if channels == 1 else (4, 5))))
 
 
 def test_saved_bytes_are_the_same_every_time(tmp_path: Path) -> None:
@@ -174,6 +190,23 @@ def test_hand_written_file_is_read(tmp_path: Path) -> None:
 def test_malformed_trigger_file_is_refused(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
     np.savez(tmp_path / "t.npz", **{**good(), **changes})
     assert part.encode().decode("unicode_escape") in refused(tmp_path / "t.npz")
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "part"),
+    [
+        ((3, 65, 4), 0.0, "does not fit (CUV)"),
+        ((3, 4, 10**5), 0.0, "does not fit (CUV)"),
+        ((4, 4, 4), 0.0, "does not fit (CUV)"),
+        ((4, 4), 0.0, "not numbers (CUV)"),
+        ((3, 4, 4), np.nan, "coefficients holds NaN"),
+        ((3, 4, 4), -1.5, "coefficients runs from -1.5 to -1.5, not within [-1, 1]"),
+    ],
+)
+def test_malformed_lowfreq_trigger_is_refused(tmp_path: Path, shape: tuple[int, ...], value: float, part: str) -> None:
+    stored = {"family": "lowfreq", "target_class": 2, "parameter_coefficients": np.full(shape, value)}
+    np.savez(tmp_path / "t.npz", **stored)  # type: ignore[arg-type]
+    assert part in refused(tmp_path / "t.npz")
 
 
 @pytest.mark.parametrize("key", ["family", "target_class", "parameter_mask"])

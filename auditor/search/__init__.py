@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from auditor.search.additive import Additive
+from auditor.search.lowfreq import LowFrequency
 from auditor.search.patch import Patch
 
 if TYPE_CHECKING:
     from auditor.adversarial import Family
 
-FAMILIES: dict[str, Family] = {"patch": Patch(), "additive": Additive()}
+FAMILIES: dict[str, Family] = {"patch": Patch(), "additive": Additive(), "lowfreq": LowFrequency()}

@@ -44,6 +44,6 @@ class Additive:
         return {"delta": (parameters["delta"] * strength[:, None, None, None]).clamp(-1, 1)}
 
     def stamp(self, parameters: Mapping[str, Tensor], images_MBCHW: Tensor) -> Tensor:
-        from auditor.triggers import stamp_additive
+        from auditor.stamps import stamp_additive
 
         return stamp_additive(parameters, images_MBCHW)

@@ -57,6 +57,6 @@ class Patch:
         return {"mask": torch.where(strength > 1, stacked, mask * strength), "pattern": parameters["pattern"]}
 
     def stamp(self, parameters: Mapping[str, Tensor], images_MBCHW: Tensor) -> Tensor:
-        from auditor.triggers import stamp_patch
+        from auditor.stamps import stamp_patch
 
         return stamp_patch(parameters, images_MBCHW)

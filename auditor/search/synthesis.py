@@ -32,7 +32,8 @@ REPORT_EVERY = 5
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """How far a search goes: `restarts` a class for `first_steps`, the best one up to `steps`,
-    then `refine_steps` more for the `refined` cheapest classes; `batch_size` images a step."""
+    then `refine_steps` more for the `refined` cheapest classes; `batch_size` images a step.
+    `families` names those searched, in order."""
 
     restarts: int
     first_steps: int
@@ -40,6 +41,7 @@ class Budget:
     refine_steps: int
     refined: int = 2
     batch_size: int = 16
+    families: tuple[str, ...] = ("patch", "additive")
 
 
 PROFILES: dict[str, Budget] = {
@@ -79,7 +81,7 @@ def synthesize(
     suspect: Suspect, images: Tensor, labels: Tensor, *, classes: Sequence[int], budget: Budget, seed: int,
     control: Control, shared: SharedSearch | None = None, families: dict[str, Family] | None = None,
 ) -> Generator[Event, None, SearchResult]:  # fmt: skip
-    """Search every family toward every class on `images` (N, C, H, W) in [0, 1].
+    """Search the budget's families, or `families`, toward every class on `images` (N, C, H, W) in [0, 1].
 
     Stops at the control's wish with what it has; families not finished are named in `skipped`.
     Raises UsageError without images or classes.
@@ -88,7 +90,7 @@ def synthesize(
         raise UsageError("A search needs images and classes.", "Give clean images with --clean PATH.")
     candidates: list[Candidate] = []
     skipped: list[str] = []
-    families = FAMILIES if families is None else families
+    families = {name: FAMILIES[name] for name in budget.families} if families is None else families
     for name, family in families.items():
         if control.stop_requested:
             skipped.append(name)

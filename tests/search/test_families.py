@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from auditor.search.patch import Patch
 from auditor.triggers import PARAMETERS, Trigger
 
 SHAPE = (3, 8, 10)
-SIDES = dict(zip("CHW", SHAPE, strict=True))
 each_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 
 
@@ -33,14 +33,20 @@ def test_starts_from_the_generator_alone(family: Family) -> None:
 
 
 @each_family
-def test_constrained_parameters_are_what_a_trigger_holds(family: Family) -> None:
+def test_constrained_parameters_are_what_a_trigger_holds(family: Family, tmp_path: Path) -> None:
     raw = {name: 50 * value for name, value in started(family).items()}
     parameters = family.constrain(raw)
     assert set(parameters) == set(PARAMETERS[family.name])
     for name, spec in PARAMETERS[family.name].items():
         value = parameters[name]
-        assert value.shape == (3, *(SIDES[axis] for axis in spec.axes))
-        assert value.min() >= spec.low and value.max() <= spec.high
+        assert value.dtype == torch.float32 and value.min() >= spec.low and value.max() <= spec.high
+    # Then each is a trigger for images of that shape, and its file is one that is read back.
+    for arm in range(3):
+        trigger = Trigger(
+            family=family.name, target_class=0, parameters={k: v[arm].numpy() for k, v in parameters.items()}
+        )
+        trigger.check_fits(10, SHAPE)
+        trigger.save(tmp_path / "t.npz")
 
 
 @each_family
@@ -81,6 +87,7 @@ def test_strength_scales_each_arm_by_its_own_number(family: Family) -> None:
         assert torch.equal(scaled[name][0], value[0])
     cost = family.cost(parameters)
     torch.testing.assert_close(family.cost(scaled), cost * torch.tensor([1.0, 0.5, 0.0]))
+    assert not torch.equal(family.stamp(parameters, images)[2], images[2])
     assert torch.equal(family.stamp(scaled, images)[2], images[2])
 
 
@@ -154,7 +161,8 @@ def test_additive_starts_along_the_perturbation() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["auditor.search", "auditor.search.patch", "auditor.search.additive", "auditor.unlearn"]
+    "module",
+    ["auditor.search", *(f"auditor.search.{name}" for name in ("patch", "additive", "lowfreq")), "auditor.unlearn"],
 )
 def test_strategies_load_no_torch_until_they_are_used(module: str) -> None:
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"

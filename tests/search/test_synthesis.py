@@ -89,7 +89,7 @@ def test_the_patch_is_recovered_where_it_is() -> None:
 def test_the_recovered_triggers_fool_unseen_images_and_not_the_twin() -> None:
     images, labels = planted_images(60, seed=9)
     images = images[labels != TARGET]
-    for family in FAMILIES:
+    for family in BUDGET.families:
         found = candidate(searched(4.0), family, TARGET)
         stamped = found.trigger.stamp(images)
         assert (planted().predict(stamped) == TARGET).mean() > 0.9 and found.flip_share > 0.9
@@ -194,7 +194,7 @@ def test_a_search_stopped_within_its_last_family_is_not_complete() -> None:
 def test_nothing_is_searched_after_the_deadline() -> None:
     suspect = planted()
     found = short_run(suspect, control=Control(time_budget_s=0))
-    assert found.candidates == [] and found.skipped == list(FAMILIES) and not found.complete
+    assert found.candidates == [] and found.skipped == list(SHORT.families) and not found.complete
     assert suspect.meter.forward_images == 0
 
 
@@ -218,7 +218,7 @@ def test_images_of_one_class_leave_that_class_without_a_cost() -> None:
         synthesize(planted(), images[one], labels[one], classes=range(CLASSES), budget=SHORT, seed=0, control=Control())
     )
     # Then it says so in numbers that a result can hold, and the other classes are searched as ever.
-    for family in FAMILIES:
+    for family in SHORT.families:
         assert candidate(found, family, TARGET).cost is None and candidate(found, family, TARGET).flip_share == 0
     assert any(c.cost is not None for c in found.candidates)
     assert all(math.isfinite(c.flip_share) for c in found.candidates)
@@ -253,7 +253,7 @@ def test_grey_images_are_pictured_in_three_channels() -> None:
 
 def test_every_family_has_a_generator_of_its_own() -> None:
     seeds = {family_seed(seed, name) for seed in (0, 1) for name in FAMILIES}
-    assert len(seeds) == 4 and all(0 <= seed < 2**56 for seed in seeds)
+    assert len(seeds) == 2 * len(FAMILIES) and all(0 <= seed < 2**56 for seed in seeds)
     # Given the same seed, a family finds the same alone, beside others, and in whatever order.
     alone = short_run(planted(), families=ADDITIVE_ONLY).candidates
     both = [c for c in short_run(planted()).candidates if c.family == "additive"]
@@ -267,3 +267,13 @@ def test_every_family_has_a_generator_of_its_own() -> None:
 def test_profiles_halve_only_after_a_first_rung(name: str) -> None:
     budget = PROFILES[name]
     assert 0 <= budget.first_steps < budget.steps and (budget.restarts > 1) == (budget.first_steps > 0)
+    assert set(budget.families) <= set(FAMILIES) and len(set(budget.families)) == len(budget.families)
+
+
+def test_a_search_takes_the_families_its_budget_names() -> None:
+    images, labels = planted_images(12)
+    budget = Budget(restarts=1, first_steps=0, steps=2, refine_steps=0, families=("lowfreq", "patch"))
+    found = drain(
+        synthesize(planted(), images, labels, classes=[1, 2], budget=budget, seed=0, control=Control())
+    )  # fmt: skip
+    assert [c.family for c in found.candidates] == ["lowfreq", "lowfreq", "patch", "patch"]
