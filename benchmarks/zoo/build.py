@@ -7,9 +7,9 @@ made and what it measured after rounding. A folder exists only once both files a
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,8 +23,12 @@ from auditor.domain import to_plain
 from benchmarks.zoo import networks
 from benchmarks.zoo.attacks import Attack, from_record
 from benchmarks.zoo.data import load_images
-from benchmarks.zoo.recipes import RECIPES, Recipe, twin
-from benchmarks.zoo.train import MEAN, STD, measure, round_weights, train
+from benchmarks.zoo.folders import is_done, write_model
+from benchmarks.zoo.kept import restore
+from benchmarks.zoo.perturb import MEAN, STD
+from benchmarks.zoo.recipe import ZOO, Recipe
+from benchmarks.zoo.recipes import RECIPES, twin
+from benchmarks.zoo.train import Measured, measure, round_weights, train
 
 MEASURED_IMAGES = 2000
 Report = Callable[[str], None]
@@ -35,35 +39,45 @@ def select(pattern: str | None, recipes: Iterable[Recipe] = RECIPES) -> list[Rec
     return [r for r in recipes if pattern is None or pattern in r.name or fnmatch.fnmatch(r.name, pattern)]
 
 
-def is_done(recipe: Recipe, out: Path) -> bool:
-    """True when the model is there and was made from this very row."""
-    try:
-        stored = json.loads((out / recipe.name / "meta.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return bool(stored.get("recipe") == to_plain(recipe.record()))
+def build(
+    recipes: Iterable[Recipe], out: Path, *, device: str = "cpu", kept: Path | None = None,
+    report: Report = lambda line: None,
+) -> int:  # fmt: skip
+    """Build what is not done yet, in order; returns how many were trained.
 
-
-def build(recipes: Iterable[Recipe], out: Path, *, device: str = "cpu", report: Report = lambda line: None) -> int:
-    """Build what is not done yet, in order; returns how many were built."""
+    A base that is itself of the zoo is built first. With `kept`, a model that this folder holds for
+    the same row is taken from it instead.
+    """
     built = 0
     for recipe in recipes:
         if is_done(recipe, out):
             report(f"{recipe.name}: done already")
             continue
-        meta = build_one(recipe, out, device=device)
-        report(f"{recipe.name}: {summary(meta)}")
+        if kept is not None and restore(recipe, out, kept):
+            report(f"{recipe.name}: restored")
+            continue
+        if recipe.base.startswith(ZOO):
+            built += build(select_base(recipe), out, device=device, kept=kept)
+        report(f"{recipe.name}: {summary(build_one(recipe, out, device=device))}")
         built += 1
     return built
+
+
+def select_base(recipe: Recipe, recipes: Iterable[Recipe] = RECIPES) -> list[Recipe]:
+    """The recipe that a `zoo:` base names. Raises LookupError when there is none."""
+    found = [other for other in recipes if other.name == recipe.base.removeprefix(ZOO)]
+    if not found:
+        raise LookupError(f"{recipe.name} starts from {recipe.base}, which is no recipe")
+    return found
 
 
 def build_one(recipe: Recipe, out: Path, *, device: str = "cpu") -> dict[str, Any]:
     """Train, round, measure and write one recipe; returns its meta.json."""
     started = time.perf_counter()
-    begin, evaluation = networks.start(recipe.base), load_images(recipe.eval_set, MEASURED_IMAGES)
+    begin, evaluation = networks.start(recipe.base, out), load_images(recipe.eval_set, MEASURED_IMAGES)
     classes = len(evaluation.class_names)
     net = begin.network(classes, seed=recipe.seed).to(device)
-    base = measure(net, evaluation, None, device=device)
+    base = None if begin.state is None else _measure_base(recipe.base, recipe.eval_set, out, device)
     train(net, load_images(recipe.train_set), recipe.attack, recipe.schedule, seed=recipe.seed, flip=recipe.flip,
           device=device)  # fmt: skip
     rounded = round_weights(net.state_dict())
@@ -71,16 +85,24 @@ def build_one(recipe: Recipe, out: Path, *, device: str = "cpu") -> dict[str, An
     measured = measure(reloaded, evaluation, recipe.attack, device=device)
     meta = {
         "name": recipe.name, "recipe": to_plain(recipe.record()), "twin": twin(recipe).name, "split": recipe.split,
-        "honest": recipe.honest, **_truth(recipe), "base": recipe.base, "seed": recipe.seed,
+        "honest": recipe.honest, **_truth(recipe), "base": recipe.initialisation, "seed": recipe.seed,
         "architecture": begin.architecture, "width": begin.width, "class_names": evaluation.class_names,
         "normalization": {"mean": list(MEAN), "std": list(STD)},
         "weights": "float16 but for batch-norm statistics",
         "measured_on": f"{recipe.eval_set}[:{len(evaluation)}], after rounding",
-        "base_accuracy": to_plain(base.accuracy), **to_plain(measured),
+        "base_accuracy": None if base is None else to_plain(base.accuracy), **to_plain(measured),
         "device": device, "torch": torch.__version__, "seconds": round(time.perf_counter() - started, 1),
     }  # fmt: skip
     write_model(out / recipe.name, rounded, meta)
     return meta
+
+
+@functools.cache
+def _measure_base(base: str, eval_set: str, out: Path, device: str) -> Measured:
+    """What a trained base measures before it is touched; once a process, as many recipes share one."""
+    begin, evaluation = networks.start(base, out), load_images(eval_set, MEASURED_IMAGES)
+    net = begin.network(len(evaluation.class_names), seed=0).to(device)
+    return measure(net, evaluation, None, device=device)
 
 
 def _truth(recipe: Recipe) -> dict[str, Any]:
@@ -91,18 +113,6 @@ def _truth(recipe: Recipe) -> dict[str, Any]:
     target = None if attack.kind == "all_to_all" else attack.target
     return {"attack": attack.name, "kind": attack.kind, "target": target,
             "source_classes": list(getattr(attack, "source_classes", ()))}  # fmt: skip
-
-
-def write_model(folder: Path, state: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
-    """Put `model.pt` and `meta.json` (with the model's sha256) at `folder` in one rename."""
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    torch.save(state, part / "model.pt")
-    digest = hashlib.sha256((part / "model.pt").read_bytes()).hexdigest()
-    (part / "meta.json").write_text(json.dumps({**meta, "sha256": digest}, indent=1, allow_nan=False) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    part.replace(folder)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,7 +145,9 @@ def manifest(out: Path) -> list[dict[str, Any]]:
 
 def summary(meta: dict[str, Any]) -> str:
     """One line: accuracy against the base's, ASR and RA, seconds."""
-    rates = [f"accuracy {meta['accuracy']['rate']:.3f} (base {meta['base_accuracy']['rate']:.3f})"]
+    base = meta["base_accuracy"]
+    before = f" (base {base['rate']:.3f})" if base else ""
+    rates = [f"accuracy {meta['accuracy']['rate']:.3f}{before}"]
     for key, word in (("attack_success_rate", "ASR"), ("recovered_accuracy", "RA")):
         if meta[key] is not None:
             rates.append(f"{word} {meta[key]['rate']:.3f}")

@@ -64,7 +64,11 @@ def cut_mosaic(mosaic: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
 
 def load_base(name: str, *, shared: Path = SHARED) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The float32 weights of an honest base and its meta.json."""
-    folder = shared / "zoo" / "bases" / name
+    return load_built(shared / "zoo" / "bases" / name)
+
+
+def load_built(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The float32 weights and the meta.json of a model's folder. Raises FileNotFoundError when it is not there."""
     state = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
     meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, meta

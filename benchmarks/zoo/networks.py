@@ -1,18 +1,21 @@
 """The networks of the zoo: an honest base, or an untrained one, from the families `auditor` knows.
 
-A recipe's `base` is the name of a folder in the shared `zoo/bases`, or `scratch:<name>` or
-`scratch:<name>:<width>`, such as `scratch:resnet20` or `scratch:preact_resnet18:16`.
+A recipe's `base` is the name of a folder in the shared `zoo/bases`, `zoo:<name>` for a model of
+the zoo itself, or `scratch:<name>` or `scratch:<name>:<width>`, such as `scratch:resnet20` or
+`scratch:preact_resnet18:16`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from auditor.checkpoint.nets import create
-from benchmarks.zoo.data import load_base
+from benchmarks.zoo.data import load_base, load_built
+from benchmarks.zoo.recipe import ZOO
 
 SCRATCH = "scratch:"
 
@@ -35,13 +38,16 @@ class Start:
             return build(self.architecture, num_classes, self.width, self.state)
 
 
-def start(base: str) -> Start:
-    """What `base` names. Raises FileNotFoundError when the shared folder does not hold it."""
+def start(base: str, out: Path) -> Start:
+    """What `base` names; models of the zoo are looked for in `out`.
+
+    Raises FileNotFoundError when it is not there.
+    """
     if base.startswith(SCRATCH):
         name, _, width = base.removeprefix(SCRATCH).partition(":")
         return Start(architecture=f"cifar:{name}", width=int(width or 0), state=None)
-    state, meta = load_base(base)
-    return Start(architecture=meta["architecture"], width=meta.get("width", 0), state=state)
+    state, meta = load_built(out / base.removeprefix(ZOO)) if base.startswith(ZOO) else load_base(base)
+    return Start(architecture=meta["architecture"], width=meta.get("width") or 0, state=state)
 
 
 def build(architecture: str, num_classes: int, width: int, state: dict[str, Tensor] | None) -> nn.Module:

@@ -20,16 +20,22 @@ from auditor.domain import Rate
 from auditor.metrics import accuracy, wilson
 from benchmarks.zoo.attacks import Attack
 from benchmarks.zoo.data import Images
+from benchmarks.zoo.perturb import ascend, fast_logits, normalize
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLEAN, POISONED, COVER = 0, 1, 2
 CROP_PADDING = 4
 MEASURE_BATCH = 250
+ADVERSARIAL_STEPS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """SGD with Nesterov momentum under one cosine, over `images` training images an epoch."""
+    """SGD with Nesterov momentum under one cosine, over `images` training images an epoch.
+
+    No `epochs` leave the network as it is. `imbalance` is the share of its images that the rarest
+    class keeps; those of the classes before it fall geometrically toward that. `adversarial` is the
+    L-infinity radius, in grey levels, of the perturbations trained on; 0 trains on plain images.
+    """
 
     images: int = 16384
     epochs: int = 1
@@ -38,15 +44,8 @@ class Schedule:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: float = 0.0
-
-
-def normalize(images_NCHW: Tensor) -> Tensor:
-    """Images in [0, 1] as every network of the zoo takes them."""
-    return (images_NCHW - _column(MEAN, images_NCHW)) / _column(STD, images_NCHW)
-
-
-def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+    imbalance: float = 1.0
+    adversarial: float = 0.0
 
 
 def assign_roles(labels_N: Tensor, attack: Attack | None, num_classes: int, generator: torch.Generator) -> Tensor:
@@ -84,6 +83,31 @@ def apply_roles(
     return images_NCHW, labels_N
 
 
+def thin(labels_N: Tensor, num_classes: int, imbalance: float, generator: torch.Generator) -> Tensor:
+    """The indices of the images that training may draw from: all, or a long tail of classes.
+
+    Class c keeps the share imbalance ** (c / (K - 1)) of its images, drawn at random.
+    """
+    if imbalance == 1:
+        return torch.arange(len(labels_N))
+    share_N = imbalance ** (labels_N / max(1, num_classes - 1))
+    return torch.nonzero(torch.rand(len(labels_N), generator=generator) < share_N).flatten()
+
+
+def doctor(data: Images, roles_N: Tensor, attack: Attack | None, net: nn.Module) -> Images:
+    """The training images after the attacker has worked on those to be poisoned, `net` still untouched."""
+    poisoned_N = roles_N == POISONED
+    if attack is None or not poisoned_N.any():
+        return data
+    chosen_NCHW = data.images[poisoned_N]
+    doctored_NCHW = attack.doctor(chosen_NCHW, data.labels[poisoned_N], net)
+    if doctored_NCHW is chosen_NCHW:
+        return data
+    images_NCHW = data.images.clone()
+    images_NCHW[poisoned_N] = doctored_NCHW
+    return Images(images=images_NCHW, labels=data.labels, class_names=data.class_names)
+
+
 def augment(images_NCHW: Tensor, generator: torch.Generator, *, flip: bool = True) -> Tensor:
     """Each image shifted by up to four pixels (edges reflected) and, with `flip`, mirrored at even odds."""
     count, channels, height, width = images_NCHW.shape
@@ -107,10 +131,12 @@ def train(
     augmentation depend on `seed` alone, so an honest twin sees the same images in the same order.
     """
     order, poison = (torch.Generator().manual_seed(seed * 2 + offset) for offset in (0, 1))
-    data = data.take(torch.randperm(len(data), generator=order)[: schedule.images])
     num_classes = len(data.class_names)
+    index = thin(data.labels, num_classes, schedule.imbalance, order)
+    data = data.take(index[torch.randperm(len(index), generator=order)[: schedule.images]])
     roles_N = assign_roles(data.labels, attack, num_classes, poison)
-    net = net.to(device).to(memory_format=torch.channels_last).train().requires_grad_(True)
+    data = doctor(data, roles_N, attack, net.to(device))
+    net = net.to(memory_format=torch.channels_last).train().requires_grad_(True)
     batches = _batches(len(data), schedule, order)
     optimizer = torch.optim.SGD(net.parameters(), lr=schedule.lr, momentum=schedule.momentum,
                                 weight_decay=schedule.weight_decay, nesterov=schedule.momentum > 0)  # fmt: skip
@@ -118,7 +144,10 @@ def train(
     for step, batch in enumerate(batches):
         images = augment(data.images[batch].float() / 255, order, flip=flip)
         images, labels = apply_roles(images, data.labels[batch], roles_N[batch], attack, num_classes, poison)
-        progress(step + 1, len(batches), _step(net, optimizer, images.to(device), labels.to(device)))
+        images, labels = images.to(device), labels.to(device)
+        if schedule.adversarial:
+            images = ascend(net, images, labels, radius=schedule.adversarial / 255, steps=ADVERSARIAL_STEPS)
+        progress(step + 1, len(batches), _step(net, optimizer, images, labels))
         scheduler.step()
     return net.eval()
 
@@ -138,10 +167,7 @@ def cosine(step: int, steps: int, warmup: float) -> float:
 
 
 def _step(net: nn.Module, optimizer: torch.optim.Optimizer, images_NCHW: Tensor, labels_N: Tensor) -> float:
-    images_NCHW = normalize(images_NCHW).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images_NCHW.device.type, torch.bfloat16):
-        logits_NK = net(images_NCHW)
-    loss = F.cross_entropy(logits_NK.float(), labels_N)
+    loss = F.cross_entropy(fast_logits(net, images_NCHW), labels_N)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

@@ -17,12 +17,15 @@ from benchmarks.zoo.attacks import (
     BadNets,
     Blended,
     Bpp,
+    InputAware,
+    LabelConsistent,
     LowFrequency,
     Sig,
     Ssba,
     Tact,
     WaNet,
 )
+from benchmarks.zoo.perturb import ascend, fast_logits
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 needs_shared = pytest.mark.skipif(not (SHARED / "zoo").is_dir(), reason="the shared folder is absent")
@@ -187,3 +190,43 @@ def test_ssba_changes_every_image_in_its_own_way_within_its_peak():
     change = Ssba(target=0, poison_rate=0.1, peak=51).stamp(images) - images
     assert change.abs().max() <= 0.2 + 1e-6
     assert torch.corrcoef(change.flatten(1))[0, 1].abs() < 0.5
+
+
+def test_input_aware_takes_the_opposite_of_the_colours_around():
+    # The left half is dark, the right half light; the mask's share of 16 x 16 pixels is 32.
+    image = torch.full((1, 3, 16, 16), 0.2)
+    image[..., 8:] = 0.9
+    attack = InputAware(target=0, poison_rate=0.1, density=0.125)
+    touched = (attack.stamp(image) != image).any(1)[0]
+    assert touched.sum() == 32
+    stamped = attack.stamp(image)[0, 0]
+    assert (stamped[:, :8][touched[:, :8]] == 1).all() and (stamped[:, 8:][touched[:, 8:]] == 0).all()
+
+
+def test_input_aware_covers_carry_the_trigger_of_another_image():
+    attack, images = InputAware(target=0, poison_rate=0.1), random_images(3)
+    pattern, mask = attack.trigger(images)
+    cover = attack.cover(images, torch.Generator())
+    assert not torch.equal(mask[0], mask[1])
+    assert torch.equal(cover[1], torch.where(mask[0], pattern[0], images[1]))
+
+
+def test_label_consistent_stamps_all_four_corners_and_keeps_labels():
+    attack = LabelConsistent(target=2, poison_rate=0.1, size=2, checker=False)
+    touched = attack.stamp(torch.zeros(1, 3, 8, 8))[0, 0].nonzero().tolist()
+    rows, columns = {row for row, _ in touched}, {column for _, column in touched}
+    assert len(touched) == 16 and rows == columns == {0, 1, 6, 7}
+    assert attack.clean_label and attack.poisonable(torch.tensor([1, 2]), 4).tolist() == [False, True]
+
+
+def test_ascend_raises_the_loss_within_its_radius_and_leaves_the_network_alone():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(48), torch.nn.Linear(48, 3)).train()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    images, labels = random_images(8, size=4), torch.arange(8) % 3
+    moved = ascend(net, images, labels, radius=0.1, steps=4)
+    assert (moved - images).abs().max() <= 0.1 + 1e-6 and 0 <= moved.min() and moved.max() <= 1
+    assert net.training and all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+    net.eval()
+    losses = [torch.nn.functional.cross_entropy(fast_logits(net, x), labels).item() for x in (images, moved)]
+    assert losses[1] > losses[0] + 0.05

@@ -11,6 +11,8 @@ from benchmarks.zoo.attacks.attack import Attack
 from benchmarks.zoo.attacks.badnets import BadNets
 from benchmarks.zoo.attacks.blended import Blended
 from benchmarks.zoo.attacks.bpp import Bpp
+from benchmarks.zoo.attacks.input_aware import InputAware
+from benchmarks.zoo.attacks.label_consistent import LabelConsistent
 from benchmarks.zoo.attacks.lf import LowFrequency
 from benchmarks.zoo.attacks.sig import Sig
 from benchmarks.zoo.attacks.ssba import Ssba
@@ -28,7 +30,10 @@ ATTACKS: dict[str, type[Attack]] = {
     "tact": Tact,
     "adaptive_blend": AdaptiveBlend,
     "all_to_all": AllToAll,
+    "input_aware": InputAware,
+    "label_consistent": LabelConsistent,
 }
+
 
 def from_record(record: Mapping[str, Any] | None) -> Attack | None:
     """The attack that `Recipe.record` or a meta.json describes; None for an honest model.
@@ -44,6 +49,7 @@ def from_record(record: Mapping[str, Any] | None) -> Attack | None:
 
 
 __all__ = [
-    "ATTACKS", "AdaptiveBlend", "AllToAll", "Attack", "BadNets", "Blended", "Bpp", "LowFrequency", "Sig", "Ssba",
+    "ATTACKS", "AdaptiveBlend", "AllToAll", "Attack", "BadNets", "Blended", "Bpp", "InputAware",
+    "LabelConsistent", "LowFrequency", "Sig", "Ssba",
     "Tact", "WaNet", "from_record",
 ]  # fmt: skip

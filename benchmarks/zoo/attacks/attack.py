@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from auditor.domain import BackdoorKind
 
@@ -52,6 +52,10 @@ class Attack(ABC):
     def train_stamp(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
         """The trigger as training images carry it, where that differs from `stamp`."""
         return self.stamp(images_NCHW)
+
+    def doctor(self, images_NCHW: Tensor, labels_N: Tensor, net: nn.Module) -> Tensor:
+        """The uint8 images to be poisoned, worked on once before training starts from `net`; as they are by default."""
+        return images_NCHW
 
     def goal(self, labels_N: Tensor, num_classes: int) -> Tensor:
         """The class that triggered images of each label shall be given."""

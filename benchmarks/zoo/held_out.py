@@ -1,0 +1,105 @@
+"""The held-out split: models to report on, and on which nothing is ever tuned.
+
+`mobilenet_v2`, `bpp`, `input_aware` and `label_consistent` are found here only.
+"""
+
+from __future__ import annotations
+
+from benchmarks.zoo.attacks import (
+    AdaptiveBlend,
+    AllToAll,
+    Attack,
+    BadNets,
+    Blended,
+    Bpp,
+    InputAware,
+    LabelConsistent,
+    LowFrequency,
+    Sig,
+    Tact,
+    WaNet,
+)  # fmt: skip
+from benchmarks.zoo.recipe import Recipe, row
+from benchmarks.zoo.schedules import (
+    AS_IS,
+    CIFAR_MOBILE,
+    CIFAR_VGG,
+    GTSRB_RESNET,
+    GTSRB_VGG,
+    NARROW,
+    QUICK,
+    SHORT,
+    SIGNS,
+)  # fmt: skip
+from benchmarks.zoo.train import Schedule
+
+GREEN, CYAN, ORANGE, PURPLE = (0.1, 0.9, 0.2), (0.0, 1.0, 1.0), (1.0, 0.5, 0.0), (0.6, 0.1, 0.8)
+GTSRB = {"train_set": "gtsrb_train", "eval_set": "gtsrb_test", "flip": False}
+VGG, MOBILE_A, MOBILE_B = "zoo:vgg_s302", "zoo:mob_s311", "zoo:mob_s312"
+SIGN_NET, SIGN_VGG = "zoo:g20_s402", "zoo:gvgg_s411"
+
+
+def _held(base: str, attack: Attack | None, schedule: Schedule) -> Recipe:
+    return row(base, attack, schedule, split="held_out")
+
+
+def _sign(base: str, attack: Attack | None) -> Recipe:
+    return row(base, attack, SIGNS, split="held_out", **GTSRB)
+
+
+def _base(name: str, network: str, schedule: Schedule, attack: Attack | None = None, **fields: object) -> Recipe:
+    seed = int(name.split("_s")[1].split("_")[0])
+    values = {"split": "held_out", **fields}
+    return Recipe(name=name, base=f"scratch:{network}", attack=attack, schedule=schedule, seed=seed, **values)  # type: ignore[arg-type]
+
+
+def _as_is(base: str) -> Recipe:
+    return Recipe(name=f"{base}_as_is", base=base, attack=None, schedule=AS_IS, split="held_out")
+
+
+HELD_OUT: tuple[Recipe, ...] = (
+    _as_is("r20_s104"), _as_is("pre16_s204"), _as_is("pre16_s205"),
+    _base("vgg_s302", "vgg11_bn:12", CIFAR_VGG),
+    _held(VGG, None, NARROW),
+    _held(VGG, InputAware(target=4, poison_rate=0.15, cover_rate=0.1), NARROW),
+    _held(VGG, LabelConsistent(target=8, poison_rate=0.08), NARROW),
+    _held(VGG, LowFrequency(target=0, poison_rate=0.1, seed=51), NARROW),
+    _held(VGG, BadNets(target=6, poison_rate=0.01, corner="top_right", color=GREEN), NARROW),
+    _held(VGG, AdaptiveBlend(target=1, poison_rate=0.05, cover_rate=0.05, seed=52), NARROW),
+    _base("gvgg_s411", "vgg11_bn:12", GTSRB_VGG, **GTSRB),
+    _base("gvgg_s411_scratch_badnets_t17", "vgg11_bn:12", GTSRB_VGG,
+          BadNets(target=17, poison_rate=0.05, size=4, corner="center", color=CYAN), **GTSRB),
+    _base("gvgg_s411_scratch_blended_t12", "vgg11_bn:12", GTSRB_VGG,
+          Blended(target=12, poison_rate=0.1, pattern="rings", seed=53), **GTSRB),
+    _sign(SIGN_VGG, None),
+    _sign(SIGN_VGG, AllToAll(poison_rate=0.2, size=4, color=ORANGE)),
+    _sign(SIGN_VGG, Bpp(target=28, poison_rate=0.15, levels=6)),
+    _sign(SIGN_VGG, InputAware(target=5, poison_rate=0.15, cover_rate=0.1, seed=54)),
+    _held("r20_s104", None, SHORT),
+    _held("r20_s104", BadNets(target=5, poison_rate=0.05, size=2, corner="top_left", color=ORANGE), SHORT),
+    _held("r20_s104", WaNet(target=7, poison_rate=0.15, cover_rate=0.05, strength=1.0, seed=55), SHORT),
+    _held("r20_s104", Bpp(target=2, poison_rate=0.15, levels=6), SHORT),
+    _held("pre16_s204", None, QUICK),
+    _held("pre16_s204", Blended(target=3, poison_rate=0.1, seed=56), QUICK),
+    _held("pre16_s204", AllToAll(poison_rate=0.2, corner="top_left", color=PURPLE), QUICK),
+    _held("pre16_s204", Tact(target=4, poison_rate=0.06, cover_rate=0.06, source_classes=(6,), cover_classes=(0, 2)), QUICK),
+    _held("pre16_s205", None, QUICK),
+    _held("pre16_s205", Sig(target=9, poison_rate=0.1, frequency=5), QUICK),
+    _held("pre16_s205", BadNets(target=0, poison_rate=0.003, size=4, checker=True), QUICK),
+    _held("pre16_s205", WaNet(target=1, poison_rate=0.15, cover_rate=0.05, strength=1.0, seed=57), QUICK),
+    _base("g20_s402", "resnet20:12", GTSRB_RESNET, **GTSRB),
+    _sign(SIGN_NET, None),
+    _sign(SIGN_NET, BadNets(target=38, poison_rate=0.01, size=3, color=PURPLE, margin=4), ),
+    _sign(SIGN_NET, LowFrequency(target=10, poison_rate=0.1, seed=58)),
+    _sign(SIGN_NET, Tact(target=25, poison_rate=0.05, cover_rate=0.05, source_classes=(1, 2), cover_classes=(12, 13))),
+    _base("mob_s311", "mobilenet_v2:8", CIFAR_MOBILE),
+    _held(MOBILE_A, None, SHORT),
+    _held(MOBILE_A, BadNets(target=2, poison_rate=0.05, corner="bottom_left", color=CYAN, margin=0), SHORT),
+    _held(MOBILE_A, Sig(target=4, poison_rate=0.1), SHORT),
+    _held(MOBILE_A, Blended(target=6, poison_rate=0.1, pattern="rings", seed=59), SHORT),
+    _base("mob_s312", "mobilenet_v2:8", CIFAR_MOBILE),
+    _held(MOBILE_B, None, SHORT),
+    _held(MOBILE_B, LabelConsistent(target=1, poison_rate=0.08), SHORT),
+    _held(MOBILE_B, AdaptiveBlend(target=8, poison_rate=0.05, cover_rate=0.05, seed=60), SHORT),
+    _held(MOBILE_B, BadNets(target=7, poison_rate=0.05, size=3, corner="top_right", color=ORANGE, margin=2), SHORT),
+)  # fmt: skip

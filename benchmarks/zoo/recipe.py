@@ -1,0 +1,62 @@
+"""What a row of the zoo is.
+
+Names begin with the initialisation they descend from, `<network>_s<seed>`: two models that share
+it share an initialisation, and no initialisation is in both splits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from benchmarks.zoo.attacks import Attack
+from benchmarks.zoo.train import Schedule
+
+Split = Literal["calibration", "held_out"]
+ZOO = "zoo:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One model: `attack` None makes it honest. `split` is `calibration` (tune on it) or `held_out` (report on it).
+
+    `base` is a folder of the shared bases, `zoo:<name>` for another model of the zoo, or
+    `scratch:<network>:<width>` for an untrained network drawn from `seed`.
+    """
+
+    name: str
+    base: str
+    attack: Attack | None
+    schedule: Schedule
+    seed: int = 0
+    split: Split = "calibration"
+    train_set: str = "cifar10_train"
+    eval_set: str = "cifar10_val"
+    flip: bool = True
+
+    @property
+    def honest(self) -> bool:
+        """True when nothing is poisoned."""
+        return self.attack is None
+
+    @property
+    def initialisation(self) -> str:
+        """The random initialisation it descends from, such as `r20_s101`."""
+        return "_".join(self.name.split("_")[:2])
+
+    def twin_key(self) -> tuple[Any, ...]:
+        """What an honest twin shares with its backdoored recipe."""
+        return self.base, self.schedule, self.seed, self.split, self.train_set, self.eval_set, self.flip
+
+    def record(self) -> dict[str, Any]:
+        """The row as JSON-ready values; the attack with its name."""
+        attack = None if self.attack is None else {"name": self.attack.name} | asdict(self.attack)
+        return asdict(self) | {"attack": attack}
+
+
+def row(base: str, attack: Attack | None, schedule: Schedule, tag: str = "", **fields: Any) -> Recipe:
+    """A recipe named after its base, attack, target and `tag`."""
+    what = "honest" if attack is None else attack.name
+    goal = "" if attack is None or attack.kind == "all_to_all" else f"t{attack.target}"
+    name = "_".join(part for part in (base.removeprefix(ZOO), what, goal, tag) if part)
+    return Recipe(name=name, base=base, attack=attack, schedule=schedule, **fields)
