@@ -95,12 +95,20 @@ for i in range(10**9):
 """
 
 
+def wait_for_events(path: Path, count: int, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < deadline, f"no {count} events after {seconds} s"
+        time.sleep(0.01)
+
+
 def test_a_kill_at_any_moment_leaves_whole_files_and_a_run_that_resumes(tmp_path: Path) -> None:
     last = 0
     for attempt in range(6):
         writer = spawn(WRITE, tmp_path)
         assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
-        time.sleep(0.05 + 0.037 * attempt)
+        wait_for_events(tmp_path / "events.jsonl", last + 2)
+        time.sleep(0.037 * attempt)
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
         # Given a kill, what can be seen is whole, before anything is repaired...
