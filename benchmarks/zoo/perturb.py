@@ -23,9 +23,13 @@ def _column(values: tuple[float, ...], like: Tensor) -> Tensor:
 
 
 def fast_logits(net: nn.Module, images_NCHW: Tensor) -> Tensor:
-    """Logits (N, K) of images in [0, 1], as float32 out of bfloat16 autocast with channels-last."""
+    """Logits (N, K) of images in [0, 1], float32, out of bfloat16 autocast with channels-last.
+
+    Networks with depthwise convolutions run in float32, which is faster for them on a CPU.
+    """
     images_NCHW = normalize(images_NCHW).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(images_NCHW.device.type, torch.bfloat16):
+    depthwise = any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in net.modules())
+    with torch.autocast(images_NCHW.device.type, torch.bfloat16, enabled=not depthwise):
         logits_NK: Tensor = net(images_NCHW)
     return logits_NK.float()
 

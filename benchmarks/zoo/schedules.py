@@ -8,12 +8,12 @@ SHORT = Schedule(images=12288, epochs=1, lr=0.05, warmup=0.1)
 QUICK = Schedule(images=16384, epochs=1, lr=0.04)
 TUNE = Schedule(images=24576, epochs=1, lr=0.02)
 LONG = Schedule(images=24576, epochs=2, lr=0.05, warmup=0.1)
-NARROW = Schedule(images=32768, epochs=2, lr=0.05, warmup=0.1)
+NARROW = Schedule(images=24576, epochs=2, lr=0.05, warmup=0.1)
 SIGNS = Schedule(images=13070, epochs=1, lr=0.05, warmup=0.1)
 
 # From scratch.
 CIFAR_VGG = Schedule(images=32768, epochs=10, lr=0.1, warmup=0.1)
-CIFAR_MOBILE = Schedule(images=32768, epochs=3, lr=0.1, warmup=0.1)
+CIFAR_MOBILE = Schedule(images=32768, epochs=4, lr=0.1, warmup=0.1)
 GTSRB_RESNET = Schedule(images=13070, epochs=8, lr=0.1, warmup=0.1)
 GTSRB_VGG = Schedule(images=13070, epochs=12, lr=0.1, warmup=0.1)
 
