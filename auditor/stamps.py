@@ -3,7 +3,8 @@
 Stamps run in full precision wherever they are called from, so that a trigger does to images the
 same in a search under autocast as when it is read back from a file.
 
-Legend: M triggers, N images, C channels, H height, W width, U and V cosines down and across.
+Legend: M triggers, N images, C channels, H height, W width, U and V cosines down and across,
+D directions, I and J rows and columns of a control grid.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Stamp = Callable[[Mapping[str, Tensor], Tensor], Tensor]
@@ -45,6 +47,29 @@ def stamp_lowfreq(parameters: Mapping[str, Tensor], images_MNCHW: Tensor) -> Ten
         across_VW = cosines(coefficients.shape[-1], width).to(coefficients)
         delta_MCHW = torch.einsum("mcuv,uh,vw->mchw", coefficients, down_UH, across_VW)
         return (images_MNCHW + delta_MCHW[:, None]).clamp(0, 1)
+
+
+def stamp_warp(parameters: Mapping[str, Tensor], images_MNCHW: Tensor) -> Tensor:
+    """Fetch every pixel from a little elsewhere; positions beyond the edge are moved to it.
+
+    `displacement` (M, D, I, J) holds how far, in pixels, at the points of a control grid of I rows
+    and J columns whose corners are the images': D is across, then down.
+    Source: Nguyen and Tran, WaNet, ICLR 2021.
+    """
+    arms, count, channels, height, width = images_MNCHW.shape
+    with torch.autocast(images_MNCHW.device.type, enabled=False):
+        flow_MHW2 = dense_flow(parameters["displacement"], height, width).permute(0, 2, 3, 1)
+        yy, xx = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        sides = torch.tensor([max(width - 1, 1), max(height - 1, 1)]).to(flow_MHW2)
+        positions_MHW2 = 2 * (torch.stack((xx, yy), 2).to(flow_MHW2) + flow_MHW2) / sides - 1
+        planes = images_MNCHW.reshape(arms, count * channels, height, width)  # one grid serves all of an arm's planes
+        moved = F.grid_sample(planes, positions_MHW2, padding_mode="border", align_corners=True)
+        return moved.view(images_MNCHW.shape).clamp(0, 1)
+
+
+def dense_flow(displacement_MDIJ: Tensor, height: int, width: int) -> Tensor:
+    """The control grid as a flow (M, D, H, W), by bicubic interpolation."""
+    return F.interpolate(displacement_MDIJ, (height, width), mode="bicubic", align_corners=True)
 
 
 def cosines(count: int, length: int) -> Tensor:

@@ -21,21 +21,31 @@ from torch import Tensor
 
 from auditor.errors import InputError, printable
 from auditor.npz import read_arrays
-from auditor.stamps import Stamp, stamp_additive, stamp_lowfreq, stamp_patch
+from auditor.stamps import Stamp, stamp_additive, stamp_lowfreq, stamp_patch, stamp_warp
 
 ENERGY_SHARE = 0.9
 MAX_FILE_BYTES = 64 * 1024**2
 MAX_SIDE = 4096
 MAX_CLASS = 10**6
+MAX_SHIFT = 8.0
 _ROUNDING = 1e-3
 _NEXT_STEP = "Give an evidence/trigger_<i>.npz of a run, or one written by Trigger.save."
 
 
-STAMPS: dict[str, Stamp] = {"patch": stamp_patch, "additive": stamp_additive, "lowfreq": stamp_lowfreq}
+STAMPS: dict[str, Stamp] = {
+    "patch": stamp_patch,
+    "additive": stamp_additive,
+    "lowfreq": stamp_lowfreq,
+    "warp": stamp_warp,
+}
 
 # The least and the most of each axis a parameter may have. C, H and W are the images' own sides;
-# U and V count cosines down and across.
-AXES: dict[str, tuple[int, int]] = {"C": (1, 3), "H": (1, MAX_SIDE), "W": (1, MAX_SIDE), "U": (1, 64), "V": (1, 64)}
+# U and V count cosines down and across; D is the two directions of a displacement, I and J the
+# rows and columns of a control grid.
+AXES: dict[str, tuple[int, int]] = {
+    "C": (1, 3), "H": (1, MAX_SIDE), "W": (1, MAX_SIDE), "U": (1, 64), "V": (1, 64),
+    "D": (2, 2), "I": (2, 64), "J": (2, 64),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +64,7 @@ PARAMETERS: dict[str, dict[str, ParameterSpec]] = {
     "patch": {"mask": ParameterSpec(axes="HW", low=0, high=1), "pattern": ParameterSpec(axes="CHW", low=0, high=1)},
     "additive": {"delta": ParameterSpec(axes="CHW", low=-1, high=1)},
     "lowfreq": {"coefficients": ParameterSpec(axes="CUV", low=-1, high=1)},
+    "warp": {"displacement": ParameterSpec(axes="DIJ", low=-MAX_SHIFT, high=MAX_SHIFT)},
 }
 
 
@@ -166,7 +177,7 @@ def _check_parameter(
     if numbers.min() < spec.low - _ROUNDING or numbers.max() > spec.high + _ROUNDING:
         raise InputError(
             f"{where} runs from {numbers.min():.4g} to {numbers.max():.4g}, not within "
-            f"[{spec.low:g}, {spec.high:g}].", "Give images and changes in [0, 1] units.",
+            f"[{spec.low:g}, {spec.high:g}].", "Give images and changes in [0, 1] units, displacements in pixels.",
         )  # fmt: skip
     return numbers.clip(spec.low, spec.high).astype(np.float32)
 

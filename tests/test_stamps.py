@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from auditor.stamps import cosines, stamp_lowfreq
+from auditor.search import FAMILIES
+from auditor.stamps import cosines, dense_flow, stamp_lowfreq, stamp_warp
 from auditor.triggers import STAMPS
 
 # Cosines ------------------------------------------------------------------------------------------
@@ -44,13 +45,61 @@ def test_a_wave_across_varies_across_only_and_is_clipped() -> None:
     assert stamped[0].tolist() == pytest.approx([min(1, max(0, value)) for value in expected], abs=1e-6)
 
 
+# Warps --------------------------------------------------------------------------------------------
+
+
+def ramp(height: int = 5, width: int = 9) -> torch.Tensor:
+    """One image (1, 1, 1, H, W) that brightens by 0.01 a pixel across and 0.1 a pixel down."""
+    return (0.1 * torch.arange(height)[:, None] + 0.01 * torch.arange(width)[None]).view(1, 1, 1, height, width)
+
+
+def test_no_displacement_is_the_identity() -> None:
+    images = torch.rand(2, 3, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+    stamped = stamp_warp({"displacement": torch.zeros(2, 2, 4, 4)}, images)
+    torch.testing.assert_close(stamped, images, atol=1e-6, rtol=0)
+
+
+def test_an_even_displacement_fetches_from_that_many_pixels_away() -> None:
+    # Given 1.5 pixels to the right and 1 down: 0.015 + 0.1 brighter, but at the edge's own value beyond it.
+    displacement = torch.tensor([1.5, 1.0]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    moved = stamp_warp({"displacement": displacement}, ramp())[0, 0, 0]
+    inside = (ramp() + 0.115)[0, 0, 0, :4, :7]
+    torch.testing.assert_close(moved[:4, :7], inside, atol=1e-6, rtol=0)
+    torch.testing.assert_close(moved[:, 8], ramp()[0, 0, 0, [1, 2, 3, 4, 4], 8], atol=1e-6, rtol=0)
+    torch.testing.assert_close(moved[4], (0.4 + 0.01 * (torch.arange(9) + 1.5).clamp(max=8)), atol=1e-6, rtol=0)
+
+
+def test_control_points_lie_on_the_corners() -> None:
+    displacement = torch.zeros(1, 2, 2, 2)
+    displacement[0, 0, 0, 1], displacement[0, 1, 1, 0] = 2.0, -3.0
+    flow = dense_flow(displacement, 8, 6)[0]
+    assert flow[0, 0, 5].item() == pytest.approx(2) and flow[1, 7, 0].item() == pytest.approx(-3)
+    assert flow[:, 0, 0].tolist() == pytest.approx([0, 0]) and flow[:, 7, 5].tolist() == pytest.approx([0, 0])
+
+
+def test_every_arm_warps_all_its_images_by_its_own_grid() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, grids = torch.rand(3, 4, 3, 6, 6, generator=generator), torch.randn(3, 2, 4, 4, generator=generator)
+    together = stamp_warp({"displacement": grids}, images)
+    for arm in range(3):
+        for image in range(4):
+            alone = stamp_warp({"displacement": grids[[arm]]}, images[[arm]][:, [image]])
+            torch.testing.assert_close(together[arm, image], alone[0, 0], atol=1e-6, rtol=0)
+
+
+def test_one_row_or_column_of_pixels_can_be_warped() -> None:
+    stamped = stamp_warp({"displacement": torch.ones(1, 2, 2, 2)}, torch.rand(1, 2, 1, 1, 4))
+    assert torch.isfinite(stamped).all()
+
+
 # All ----------------------------------------------------------------------------------------------
 
 
-def test_stamps_are_the_same_under_autocast() -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_stamps_are_the_same_under_autocast(family: str) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, 3, 8, 8, generator=generator)
-    parameters = {"coefficients": 0.1 * torch.randn(2, 3, 4, 4, generator=generator)}
+    parameters = FAMILIES[family].constrain(FAMILIES[family].start(2, (3, 8, 8), generator))
     with torch.autocast("cpu", torch.bfloat16):
-        under = STAMPS["lowfreq"](parameters, images)
-    assert torch.equal(under, STAMPS["lowfreq"](parameters, images))
+        under = STAMPS[family](parameters, images)
+    assert under.dtype == torch.float32 and torch.equal(under, STAMPS[family](parameters, images))

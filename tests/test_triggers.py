@@ -193,19 +193,28 @@ def test_malformed_trigger_file_is_refused(tmp_path: Path, changes: dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("shape", "value", "part"),
+    ("family", "shape", "value", "part"),
     [
-        ((3, 65, 4), 0.0, "does not fit (CUV)"),
-        ((3, 4, 10**5), 0.0, "does not fit (CUV)"),
-        ((4, 4, 4), 0.0, "does not fit (CUV)"),
-        ((4, 4), 0.0, "not numbers (CUV)"),
-        ((3, 4, 4), np.nan, "coefficients holds NaN"),
-        ((3, 4, 4), -1.5, "coefficients runs from -1.5 to -1.5, not within [-1, 1]"),
+        ("lowfreq", (3, 65, 4), 0.0, "does not fit (CUV)"),
+        ("lowfreq", (3, 4, 10**5), 0.0, "does not fit (CUV)"),
+        ("lowfreq", (4, 4, 4), 0.0, "does not fit (CUV)"),
+        ("lowfreq", (4, 4), 0.0, "not numbers (CUV)"),
+        ("lowfreq", (3, 4, 4), np.nan, "coefficients holds NaN"),
+        ("lowfreq", (3, 4, 4), -1.5, "coefficients runs from -1.5 to -1.5, not within [-1, 1]"),
+        ("warp", (2, 1000, 1000), 0.0, "does not fit (DIJ)"),
+        ("warp", (2, 1, 4), 0.0, "does not fit (DIJ)"),
+        ("warp", (3, 4, 4), 0.0, "does not fit (DIJ)"),
+        ("warp", (2, 4, 4, 1), 0.0, "not numbers (DIJ)"),
+        ("warp", (2, 4, 4), np.inf, "displacement holds NaN or infinite"),
+        ("warp", (2, 4, 4), 9.0, "displacement runs from 9 to 9, not within [-8, 8]"),
     ],
 )
-def test_malformed_lowfreq_trigger_is_refused(tmp_path: Path, shape: tuple[int, ...], value: float, part: str) -> None:
-    stored = {"family": "lowfreq", "target_class": 2, "parameter_coefficients": np.full(shape, value)}
-    np.savez(tmp_path / "t.npz", **stored)  # type: ignore[arg-type]
+def test_malformed_parameters_of_smooth_triggers_are_refused(
+    tmp_path: Path, family: str, shape: tuple[int, ...], value: float, part: str
+) -> None:
+    (name,) = PARAMETERS[family]
+    stored: dict[str, Any] = {"family": family, "target_class": 2, f"parameter_{name}": np.full(shape, value)}
+    np.savez(tmp_path / "t.npz", **stored)
     assert part in refused(tmp_path / "t.npz")
 
 

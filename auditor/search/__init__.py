@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from auditor.search.additive import Additive
 from auditor.search.lowfreq import LowFrequency
 from auditor.search.patch import Patch
+from auditor.search.warp import Warp
 
 if TYPE_CHECKING:
     from auditor.adversarial import Family
 
-FAMILIES: dict[str, Family] = {"patch": Patch(), "additive": Additive(), "lowfreq": LowFrequency()}
+FAMILIES: dict[str, Family] = {"patch": Patch(), "additive": Additive(), "lowfreq": LowFrequency(), "warp": Warp()}
