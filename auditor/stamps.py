@@ -4,7 +4,7 @@ Stamps run in full precision wherever they are called from, so that a trigger do
 same in a search under autocast as when it is read back from a file.
 
 Legend: M triggers, N images, C channels, H height, W width, U and V cosines down and across,
-D directions, I and J rows and columns of a control grid.
+D directions, I and J rows and columns of a control grid, F hidden channels.
 """
 
 from __future__ import annotations
@@ -65,6 +65,26 @@ def stamp_warp(parameters: Mapping[str, Tensor], images_MNCHW: Tensor) -> Tensor
         planes = images_MNCHW.reshape(arms, count * channels, height, width)  # one grid serves all of an arm's planes
         moved = F.grid_sample(planes, positions_MHW2, padding_mode="border", align_corners=True)
         return moved.view(images_MNCHW.shape).clamp(0, 1)
+
+
+def stamp_feature(parameters: Mapping[str, Tensor], images_MNCHW: Tensor) -> Tensor:
+    """Add to every image a change that a small network draws from it, and clip to [0, 1].
+
+    r = tanh(g(x)) scaled to root mean square 1 in every image; x' = clip(x + strength r), so that
+    `strength` (M, 1) is the root mean square of the change before clipping. g is two 3 x 3
+    convolutions: `first` (M, F, C, 3, 3) and `bias` (M, F), rectified, and `second` (M, C, F, 3, 3).
+    Source: generators of triggers as in Nguyen and Tran, Input-aware dynamic backdoor, NeurIPS 2020.
+    """
+    arms, count, channels, height, width = images_MNCHW.shape
+    with torch.autocast(images_MNCHW.device.type, enabled=False):
+        first, second = parameters["first"].flatten(0, 1), parameters["second"].flatten(0, 1)
+        centred = 2 * images_MNCHW.transpose(0, 1).reshape(count, arms * channels, height, width) - 1
+        hidden = F.conv2d(centred, first, parameters["bias"].flatten(), padding=1, groups=arms)
+        drawn = F.conv2d(F.leaky_relu(hidden, 0.1), second, padding=1, groups=arms).tanh()
+        drawn_MNCHW = drawn.view(count, arms, channels, height, width).transpose(0, 1)
+        power = drawn_MNCHW.square().mean((2, 3, 4), keepdim=True)
+        strength = parameters["strength"].view(-1, 1, 1, 1, 1)
+        return (images_MNCHW + strength * drawn_MNCHW / (power + 1e-8).sqrt()).clamp(0, 1)
 
 
 def dense_flow(displacement_MDIJ: Tensor, height: int, width: int) -> Tensor:

@@ -21,13 +21,14 @@ from torch import Tensor
 
 from auditor.errors import InputError, printable
 from auditor.npz import read_arrays
-from auditor.stamps import Stamp, stamp_additive, stamp_lowfreq, stamp_patch, stamp_warp
+from auditor.stamps import Stamp, stamp_additive, stamp_feature, stamp_lowfreq, stamp_patch, stamp_warp
 
 ENERGY_SHARE = 0.9
 MAX_FILE_BYTES = 64 * 1024**2
 MAX_SIDE = 4096
 MAX_CLASS = 10**6
 MAX_SHIFT = 8.0
+MAX_WEIGHT = 8.0
 _ROUNDING = 1e-3
 _NEXT_STEP = "Give an evidence/trigger_<i>.npz of a run, or one written by Trigger.save."
 
@@ -37,14 +38,16 @@ STAMPS: dict[str, Stamp] = {
     "additive": stamp_additive,
     "lowfreq": stamp_lowfreq,
     "warp": stamp_warp,
+    "feature": stamp_feature,
 }
 
 # The least and the most of each axis a parameter may have. C, H and W are the images' own sides;
 # U and V count cosines down and across; D is the two directions of a displacement, I and J the
-# rows and columns of a control grid.
+# rows and columns of a control grid; F is a generator's hidden channels, K its kernels' side
+# and O holds one number.
 AXES: dict[str, tuple[int, int]] = {
     "C": (1, 3), "H": (1, MAX_SIDE), "W": (1, MAX_SIDE), "U": (1, 64), "V": (1, 64),
-    "D": (2, 2), "I": (2, 64), "J": (2, 64),
+    "D": (2, 2), "I": (2, 64), "J": (2, 64), "F": (1, 64), "K": (3, 3), "O": (1, 1),
 }  # fmt: skip
 
 
@@ -65,6 +68,12 @@ PARAMETERS: dict[str, dict[str, ParameterSpec]] = {
     "additive": {"delta": ParameterSpec(axes="CHW", low=-1, high=1)},
     "lowfreq": {"coefficients": ParameterSpec(axes="CUV", low=-1, high=1)},
     "warp": {"displacement": ParameterSpec(axes="DIJ", low=-MAX_SHIFT, high=MAX_SHIFT)},
+    "feature": {
+        "first": ParameterSpec(axes="FCKK", low=-MAX_WEIGHT, high=MAX_WEIGHT),
+        "bias": ParameterSpec(axes="F", low=-MAX_WEIGHT, high=MAX_WEIGHT),
+        "second": ParameterSpec(axes="CFKK", low=-MAX_WEIGHT, high=MAX_WEIGHT),
+        "strength": ParameterSpec(axes="O", low=0, high=1),
+    },
 }
 
 

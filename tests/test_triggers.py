@@ -218,6 +218,34 @@ def test_malformed_parameters_of_smooth_triggers_are_refused(
     assert part in refused(tmp_path / "t.npz")
 
 
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"first": np.zeros((4000, 3, 3, 3))}, "first has shape (4000, 3, 3, 3), which does not fit (FCKK)"),
+        ({"first": np.zeros((8, 3, 5, 5))}, "does not fit (FCKK)"),
+        ({"first": np.zeros((8, 3, 3, 2))}, "does not fit (FCKK)"),
+        ({"bias": np.zeros(7)}, "bias has shape (7,), which does not fit (F)"),
+        ({"second": np.zeros((1, 8, 3, 3))}, "second has shape (1, 8, 3, 3), which does not fit (CFKK)"),
+        ({"second": np.full((3, 8, 3, 3), np.nan)}, "second holds NaN"),
+        ({"first": np.full((8, 3, 3, 3), 9.0)}, "not within [-8, 8]"),
+        ({"strength": np.array([-0.1])}, "not within [0, 1]"),
+        ({"strength": np.array(0.1)}, "not numbers (O)"),
+        ({"strength": np.zeros(2)}, "does not fit (O)"),
+    ],
+)
+def test_malformed_generator_is_refused(tmp_path: Path, changes: dict[str, Any], part: str) -> None:
+    arrays = {**started("feature").parameters, **changes}
+    stored: dict[str, Any] = {"family": "feature", "target_class": 2}
+    np.savez(tmp_path / "t.npz", **stored, **{f"parameter_{name}": value for name, value in arrays.items()})
+    assert part in refused(tmp_path / "t.npz")
+
+
+def test_generator_must_draw_as_many_channels_as_the_model_takes() -> None:
+    started("feature").check_fits(10, (3, 32, 32))
+    with pytest.raises(InputError, match=r"first has shape \(8, 3, 3, 3\), but the model takes \(8, 1, 3, 3\)"):
+        started("feature").check_fits(10, (1, 32, 32))
+
+
 @pytest.mark.parametrize("key", ["family", "target_class", "parameter_mask"])
 def test_trigger_file_that_lacks_an_array_is_refused(tmp_path: Path, key: str) -> None:
     np.savez(tmp_path / "t.npz", **{name: value for name, value in good().items() if name != key})
