@@ -15,6 +15,7 @@ import argparse
 import fnmatch
 import sys
 from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from benchmarks.detect.cells import DETECTORS, KEY, dozen, initialisation, is_done, leaks, plan
@@ -135,6 +136,9 @@ def _measure(args: argparse.Namespace, models: Sequence[Row], rows: dict[tuple[o
     except KeyboardInterrupt:
         tell("interrupted: what was measured is kept; the same command goes on")
         return 130
+    except (OSError, ValueError, BrokenExecutor) as error:
+        tell(f"stopped, with what was measured kept: {type(error).__name__}: {error}")
+        return 2
     return 0
 
 

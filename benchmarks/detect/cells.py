@@ -23,7 +23,6 @@ import numpy as np
 import torch
 
 from auditor.domain import to_plain
-from auditor.errors import AuditorError
 from benchmarks.detect import neural_cleanse
 from benchmarks.measuring import stratified
 from benchmarks.rows import Row, commit
@@ -139,13 +138,16 @@ def sample(model: Row, count: int, seed: int) -> Images:
 
 
 def measure(cell: Cell) -> Row:
-    """Run one cell; returns its row, with `error` and no score where the detector could not run."""
+    """Run one cell; returns its row, with `error` and no score where the detector could not run.
+
+    Raises what `sample` raises: without images there is nothing to run.
+    """
     clean = sample(cell.model, cell.images, cell.seed)
     pixels = clean.images.numpy().tobytes() + clean.labels.numpy().tobytes()
     began, worked = time.perf_counter(), cpu_seconds()
     try:
         said = (_auditor if cell.detector == AUDITOR else _neural_cleanse)(cell, clean)
-    except (AuditorError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # whatever one model provokes must not end the run of the others
         said = {"error": f"{type(error).__name__}: {error}"}
     seconds, worked = time.perf_counter() - began, cpu_seconds() - worked
     if said.get("error"):
@@ -153,8 +155,8 @@ def measure(cell: Cell) -> Row:
     empty: Row = {"label": None, "score": None, "targets": [], "evidence": {}, "error": None, "forward_images": None,
              "backward_images": None}  # fmt: skip
     row = dict(zip(KEY, cell.key, strict=True)) | empty | said | truth(cell.model) | {
-        "seconds": seconds, "cpu_seconds": worked, "images_sha256": hashlib.sha256(pixels).hexdigest()[:16], "device": cell.device,
-        "torch": torch.__version__, "commit": commit_once(),
+        "seconds": seconds, "cpu_seconds": worked, "images_sha256": hashlib.sha256(pixels).hexdigest()[:16],
+        "device": cell.device, "torch": torch.__version__, "commit": commit_once(),
     }  # fmt: skip
     plain: Row = to_plain(row)
     return plain

@@ -56,13 +56,13 @@ def show(rows: Iterable[Row], split: str, *, models: bool = False) -> str:
     for images in sorted({r["images"] for r in chosen}):
         of_budget = [r for r in chosen if r["images"] == images]
         seed = min(r["seed"] for r in of_budget)
-        parts.append(budget(of_budget, f"{split}, {images} images, seed {seed}",
-                            [r for r in of_budget if (r["seed"], r["repeat"]) == (seed, 0)], models=models))  # fmt: skip
+        first = [r for r in of_budget if (r["seed"], r["repeat"]) == (seed, 0)]
+        parts.append(budget(f"{split}, {images} images, seed {seed}", first, models=models))
     agreed = agreement(chosen)
     return "\n\n".join([*parts, *(["### Agreement", table(AGREEMENT, agreed)] if agreed else [])])
 
 
-def budget(every: Sequence[Row], title: str, rows: Sequence[Row], *, models: bool) -> str:
+def budget(title: str, rows: Sequence[Row], *, models: bool) -> str:
     """The tables of one image budget, from one row a model and detector."""
     runs: Runs = {}
     for row in rows:

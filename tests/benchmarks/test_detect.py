@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +117,7 @@ def zoo(tmp_path: Path) -> Path:
         (tmp_path / name).mkdir()
         torch.save(state, tmp_path / name / "model.pt")
         meta = model(name, "badnets", width=0, normalization={"mean": [0.5] * 3, "std": [0.25] * 3})
-        meta["sha256"] = cells.hashlib.sha256((tmp_path / name / "model.pt").read_bytes()).hexdigest()
+        meta["sha256"] = hashlib.sha256((tmp_path / name / "model.pt").read_bytes()).hexdigest()
         meta["recipe"]["attack"] = None
         (tmp_path / name / "meta.json").write_text(json.dumps({k: v for k, v in meta.items() if k != "path"}))
     return tmp_path
@@ -177,6 +179,20 @@ def test_what_is_done_stays_done_and_an_interrupt_keeps_it(tmp_path: Path, monke
     codes += [main(out), main([*out, "--again"])]
     assert codes == [130, 0, 0, 0, 0, 0] and ran == ["m", "n", "n", "n", "m", "m", "n"]
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_worker_that_dies_ends_the_run_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    def measured(cell: Cell) -> Row:
+        if cell.model["name"] == "n":
+            raise BrokenProcessPool("a process was terminated")
+        return row(cell.model)
+
+    monkeypatch.setattr(command, "manifest", lambda folder: [model("m"), model("n", base="b")])
+    monkeypatch.setattr(running, "measure", measured)
+    assert main(["--out", str(tmp_path / "rows.jsonl"), "--detectors", "auditor"]) == 2
+    assert "terminated" in capsys.readouterr().err
+    assert [r["model"] for r in read_rows(tmp_path / "rows.jsonl")] == ["m"]
 
 
 def test_merging_adds_what_is_missing_and_a_shared_base_is_refused(tmp_path: Path,
