@@ -27,6 +27,7 @@ from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 
 REPORT_EVERY = 5
+DEPEND_ON_THE_IMAGE = ("warp", "feature")  # what they do to an even grey says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,14 +174,24 @@ def _report(descent: Descent, loss: Tensor, step: int, total: int) -> SearchStep
     cost = descent.best_cost.cpu()
     arm = int(cost.argmin())
     one = {k: v[arm : arm + 1] for k, v in descent.best.items()}
-    grey = torch.full((1, 1, *descent.suspect.input_shape), 0.5, device=descent.suspect.device)
-    stamped = descent.family.stamp(one, grey)[0, 0].clamp(0, 1).expand(3, -1, -1)
+    with torch.no_grad():
+        stamped = _pictured(descent, one).clamp(0, 1).expand(3, -1, -1)
     picture = stamped.permute(1, 2, 0).cpu().numpy().astype(np.float32)
     return SearchStep(
         family=descent.family.name, step=step, steps=total, classes=descent.targets.tolist(), loss=loss.tolist(),
         attack_success_rate=descent.flipped.tolist(), cost=[None if c == torch.inf else c for c in cost.tolist()],
         picture=picture, picture_class=int(descent.targets[arm]),
     )  # fmt: skip
+
+
+def _pictured(descent: Descent, one: dict[str, Tensor]) -> Tensor:
+    """One trigger (C, H, W) on grey; one that depends on the image, as its change to the first, on grey."""
+    family, device = descent.family, descent.suspect.device
+    if family.name in DEPEND_ON_THE_IMAGE:
+        image = descent.images[None, :1]
+        return 0.5 + (family.stamp(one, image) - image)[0, 0]
+    grey = torch.full((1, 1, *descent.suspect.input_shape), 0.5, device=device)
+    return family.stamp(one, grey)[0, 0]
 
 
 def _candidate(family: Family, best: dict[str, Tensor], index: int, target: int, cost: float, share: float) -> Candidate:

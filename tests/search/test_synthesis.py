@@ -156,6 +156,18 @@ def test_events_say_how_every_class_stands() -> None:
     assert len(events[2].classes) == SHORT.refined  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_pictured_as_a_change(family: str) -> None:
+    images, labels = planted_images(12)
+    budget = Budget(restarts=1, first_steps=0, steps=5, refine_steps=0, families=(family,))
+    events = list(
+        synthesize(planted(), images, labels, classes=[1, 2], budget=budget, seed=0, control=Control())
+    )  # fmt: skip
+    picture = events[0].picture  # type: ignore[attr-defined]
+    assert picture.shape == (SIDE, SIDE, 3) and picture.dtype == np.float32 and picture.std() > 1e-3
+    assert 0 <= picture.min() and picture.max() <= 1
+
+
 def test_stop_ends_the_descent_at_once_and_keeps_what_there_is() -> None:
     images, labels = planted_images()
     suspect, control = planted(), Control()
