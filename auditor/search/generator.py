@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from auditor.search.strength import eased
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -61,7 +63,7 @@ class Feature:
         return 10 * parameters["strength"][:, 0]
 
     def scale(self, parameters: Mapping[str, Tensor], strength: Tensor) -> dict[str, Tensor]:
-        return {**parameters, "strength": (parameters["strength"] * strength[:, None]).clamp(max=1)}
+        return {**parameters, "strength": (parameters["strength"] * eased(strength)[:, None]).clamp(max=1)}
 
     def stamp(self, parameters: Mapping[str, Tensor], images_MBCHW: Tensor) -> Tensor:
         from auditor.stamps import stamp_feature

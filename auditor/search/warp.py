@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from auditor.search.strength import eased
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -53,12 +55,8 @@ class Warp:
         return (self._power(parameters) + 1e-8).sqrt()
 
     def scale(self, parameters: Mapping[str, Tensor], strength: Tensor) -> dict[str, Tensor]:
-        """Beyond 1 at a third of the pace: a warp bent twice as far is hardly the same warp, and a
-        network that answers to it may answer to that less."""
-        import torch
-
-        eased = torch.where(strength > 1, 1 + (strength - 1) / 3, strength)
-        return self.constrain({"displacement": parameters["displacement"] * eased[:, None, None, None]})
+        displacement = parameters["displacement"] * eased(strength)[:, None, None, None]
+        return self.constrain({"displacement": displacement})
 
     def stamp(self, parameters: Mapping[str, Tensor], images_MBCHW: Tensor) -> Tensor:
         from auditor.stamps import stamp_warp

@@ -77,6 +77,13 @@ def test_the_change_has_the_size_its_strength_says_in_every_image() -> None:
     assert family.penalty(parameters).tolist() == pytest.approx([0.2, 0.4])
 
 
+def test_a_generator_is_strengthened_at_a_third_of_the_pace() -> None:
+    parameters = {**Feature().start(3, SHAPE, torch.Generator()), "strength": torch.full((3, 1), 0.1)}
+    scaled = Feature().scale(parameters, torch.tensor([0.5, 2.5, 4.0]))
+    assert Feature().cost(scaled).tolist() == pytest.approx([0.05, 0.15, 0.2])
+    assert scaled["first"] is parameters["first"]
+
+
 def test_a_generator_of_no_strength_is_the_identity() -> None:
     family = Feature()
     parameters = family.constrain(family.start(1, SHAPE, torch.Generator().manual_seed(0)))
