@@ -79,7 +79,7 @@ def test_an_honest_model_shows_no_evidence(name: str, clean: Path, capsys: pytes
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_what_is_said_of_wanet_is_reported(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No family searches warps, so no verdict is asked for: only that there is one, with its limits."""
+    """The standard profile searches no warps, so no verdict is asked for: only that there is one, with its limits."""
     code, result = scan(capsys, "r20_wanet_t6", clean)
     verdict = result["verdict"]
     with capsys.disabled():
