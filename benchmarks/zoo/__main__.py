@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
 import torch
 
-from benchmarks.zoo.build import build, manifest, select
+from benchmarks.zoo.build import build, build_apart, manifest, select
 from benchmarks.zoo.folders import is_done
 from benchmarks.zoo.kept import MODELS, keep, restore
 from benchmarks.zoo.recipe import Recipe
@@ -35,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     match args.verb:
         case "build":
             torch.set_num_threads(args.threads)
-            build(recipes, args.out, device=args.device, kept=None if args.train else args.kept, report=_say)
+            make = functools.partial(build_apart, jobs=args.jobs) if args.jobs > 1 else build
+            make(recipes, args.out, device=args.device, kept=None if args.train else args.kept, report=_say)
         case "restore":
             _restore(recipes, args.out, args.kept)
         case "keep":
@@ -58,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="list the recipes and whether they are done; do nothing")
     parser.add_argument("--train", action="store_true", help="build: train even what is kept")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of each job")
+    parser.add_argument("--jobs", type=int, default=1, help="build: models at once, where cores or a GPU allow")
     return parser
 
 

@@ -11,8 +11,10 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,21 @@ def build(
         report(f"{recipe.name}: {summary(build_one(recipe, out, device=device))}")
         built += 1
     return built
+
+
+def build_apart(recipes: Sequence[Recipe], out: Path, *, jobs: int, **options: Any) -> int:
+    """`build` in `jobs` processes of their own, bases before what is fine-tuned from them."""
+    first = {base.name: base for recipe in recipes if recipe.base.startswith(ZOO) for base in select_base(recipe)}
+    rest = [recipe for recipe in recipes if recipe.name not in first]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads,
+                             initargs=(torch.get_num_threads(),)) as pool:  # fmt: skip
+        return sum(
+            sum(pool.map(functools.partial(_build_alone, out=out, **options), wave)) for wave in (first.values(), rest)
+        )
+
+
+def _build_alone(recipe: Recipe, **options: Any) -> int:
+    return build([recipe], **options)
 
 
 def select_base(recipe: Recipe, recipes: Iterable[Recipe] = RECIPES) -> list[Recipe]:

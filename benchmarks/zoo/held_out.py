@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmarks.zoo.attacks import (
     AdaptiveBlend,
     AllToAll,
@@ -34,7 +36,7 @@ from benchmarks.zoo.schedules import (
 from benchmarks.zoo.train import Schedule
 
 GREEN, CYAN, ORANGE, PURPLE = (0.1, 0.9, 0.2), (0.0, 1.0, 1.0), (1.0, 0.5, 0.0), (0.6, 0.1, 0.8)
-GTSRB = {"train_set": "gtsrb_train", "eval_set": "gtsrb_test", "flip": False}
+GTSRB: dict[str, Any] = {"train_set": "gtsrb_train", "eval_set": "gtsrb_test", "flip": False}
 VGG, MOBILE_A, MOBILE_B = "zoo:vgg_s302", "zoo:mob_s311", "zoo:mob_s312"
 SIGN_NET, SIGN_VGG = "zoo:g20_s402", "zoo:gvgg_s411"
 
@@ -47,10 +49,10 @@ def _sign(base: str, attack: Attack | None) -> Recipe:
     return row(base, attack, SIGNS, split="held_out", **GTSRB)
 
 
-def _base(name: str, network: str, schedule: Schedule, attack: Attack | None = None, **fields: object) -> Recipe:
+def _base(name: str, network: str, schedule: Schedule, attack: Attack | None = None, **fields: Any) -> Recipe:
     seed = int(name.split("_s")[1].split("_")[0])
-    values = {"split": "held_out", **fields}
-    return Recipe(name=name, base=f"scratch:{network}", attack=attack, schedule=schedule, seed=seed, **values)  # type: ignore[arg-type]
+    values: dict[str, Any] = {"split": "held_out", **fields}
+    return Recipe(name=name, base=f"scratch:{network}", attack=attack, schedule=schedule, seed=seed, **values)
 
 
 def _as_is(base: str) -> Recipe:
@@ -66,14 +68,15 @@ HELD_OUT: tuple[Recipe, ...] = (
     _held(VGG, LowFrequency(target=0, poison_rate=0.1, peak=60, seed=51), NARROW),
     _held(VGG, BadNets(target=6, poison_rate=0.01, corner="top_right", color=GREEN), NARROW),
     _held(VGG, AdaptiveBlend(target=1, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=52), NARROW),
-    _base("gvgg_s411", "vgg11_bn:12", GTSRB_VGG, **GTSRB),
-    _base("gvgg_s411_scratch_badnets_t17", "vgg11_bn:12", GTSRB_VGG,
+    _base("gvgg_s411", "vgg11_bn:8", GTSRB_VGG, **GTSRB),
+    _base("gvgg_s411_scratch_badnets_t17", "vgg11_bn:8", GTSRB_VGG,
           BadNets(target=17, poison_rate=0.05, size=4, corner="center", color=CYAN), **GTSRB),
-    _base("gvgg_s411_scratch_blended_t12", "vgg11_bn:12", GTSRB_VGG,
+    _base("gvgg_s411_scratch_blended_t12", "vgg11_bn:8", GTSRB_VGG,
           Blended(target=12, poison_rate=0.1, pattern="rings", seed=53), **GTSRB),
     _sign(SIGN_VGG, None),
     _sign(SIGN_VGG, AllToAll(poison_rate=0.2, size=4, color=ORANGE)),
     _sign(SIGN_VGG, Bpp(target=28, poison_rate=0.15, levels=6)),
+    _sign(SIGN_VGG, WaNet(target=13, poison_rate=0.15, cover_rate=0.05, strength=1.0, seed=57)),
     _sign(SIGN_VGG, InputAware(target=5, poison_rate=0.15, cover_rate=0.1, seed=54)),
     _held("r20_s104", None, QUICK),
     _held("r20_s104", BadNets(target=5, poison_rate=0.05, size=2, corner="top_left", color=ORANGE), QUICK),
@@ -86,8 +89,7 @@ HELD_OUT: tuple[Recipe, ...] = (
     _held("pre16_s205", None, QUICK),
     _held("pre16_s205", Sig(target=9, poison_rate=0.1, frequency=5), QUICK),
     _held("pre16_s205", BadNets(target=0, poison_rate=0.003, size=4, checker=True), QUICK),
-    _held("pre16_s205", WaNet(target=1, poison_rate=0.15, cover_rate=0.05, strength=1.0, seed=57), QUICK),
-    _base("g20_s402", "resnet20:12", GTSRB_RESNET, **GTSRB),
+    _base("g20_s402", "resnet20:8", GTSRB_RESNET, **GTSRB),
     _sign(SIGN_NET, None),
     _sign(SIGN_NET, BadNets(target=38, poison_rate=0.01, size=3, color=PURPLE, margin=4), ),
     _sign(SIGN_NET, LowFrequency(target=10, poison_rate=0.1, peak=60, seed=58)),

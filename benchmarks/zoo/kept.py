@@ -1,8 +1,8 @@
 """Keeps built models in the repository, and brings them back without training.
 
 `benchmarks/models/<name>.safetensors` holds the weights as the zoo stores them; one
-`manifest.json` holds the meta.json of each, class names once a data set. Honest bases used as they
-are lie in the shared folder already and are not kept.
+`manifest.json` holds the meta.json of each, class names once a data set. The weights of honest bases
+used as they are lie in the shared folder already and are not kept.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from benchmarks.zoo.recipe import Recipe
 
 MODELS = ROOT / "benchmarks" / "models"
 MANIFEST = "manifest.json"
+LIMIT_BYTES = 39_500_000
 ABSENT: dict[str, Any] = {"class_names": {}, "models": []}
 
 
@@ -33,44 +34,57 @@ def read_manifest(kept: Path = MODELS) -> dict[str, Any]:
     return found
 
 
-def keep(recipes: Iterable[Recipe], out: Path, kept: Path = MODELS) -> list[str]:
-    """Write what is done in `out` to `kept` and drop what is no recipe any more; returns the names written.
+def keep(recipes: Iterable[Recipe], out: Path, kept: Path = MODELS, *, limit_bytes: int = LIMIT_BYTES) -> list[str]:
+    """Write what is done in `out` to `kept` and drop what is no recipe any more; returns the names whose weights are kept.
 
-    Rows of recipes that are not done in `out` stay, as long as they match their recipe.
+    Rows of recipes that are not done in `out` stay, as long as they match their recipe. Where the
+    weights of all would be more than `limit_bytes`, held-out models go first and small ones before
+    large; the others have their row without weights, and are trained anew by `build`.
     """
     kept.mkdir(parents=True, exist_ok=True)
     before = read_manifest(kept)
-    old = {row["name"]: row for row in before["models"]}
-    names, rows, written = dict(before["class_names"]), [], []
+    old, names, rows = {row["name"]: row for row in before["models"]}, dict(before["class_names"]), []
     for recipe in recipes:
         row = old.get(recipe.name)
-        if recipe.schedule.epochs and is_done(recipe, out):
-            meta = json.loads((out / recipe.name / "meta.json").read_text())
-            names[recipe.eval_set] = meta.pop("class_names")
-            if row is None or row["sha256"] != meta["sha256"]:
-                row = meta | {
-                    "file_sha256": _write(out / recipe.name / "model.pt", kept / f"{recipe.name}.safetensors")
-                }
-                written.append(recipe.name)
+        if is_done(recipe, out):
+            new = json.loads((out / recipe.name / "meta.json").read_text())
+            names[recipe.eval_set] = new.pop("class_names")
+            row = row if row is not None and row["sha256"] == new["sha256"] else new
         if row is not None and row["recipe"] == to_plain(recipe.record()):
             rows.append(row)
-    _drop(kept, {row["name"] for row in rows})
+    weights = {row["name"]: data for row in rows if (data := _weights(row, out, kept)) is not None}
+    chosen = _choose(rows, {name: len(data) for name, data in weights.items()}, limit_bytes)
+    for path in kept.glob("*.safetensors"):
+        path.unlink()
+    for row in rows:
+        row["file_sha256"] = hashlib.sha256(weights[row["name"]]).hexdigest() if row["name"] in chosen else None
+    for name in chosen:
+        (kept / f"{name}.safetensors").write_bytes(weights[name])
     lines = ",\n".join(json.dumps(row, allow_nan=False) for row in sorted(rows, key=lambda row: str(row["name"])))
     text = f'{{"class_names": {json.dumps(names, sort_keys=True)},\n"models": [\n{lines}\n]}}\n'
     (kept / MANIFEST).write_text(text)
-    return written
+    return chosen
 
 
-def _write(model: Path, path: Path) -> str:
-    data = save(torch.load(model, map_location="cpu", weights_only=True))
-    path.write_bytes(data)
-    return hashlib.sha256(data).hexdigest()
+def _weights(row: dict[str, Any], out: Path, kept: Path) -> bytes | None:
+    """The safetensors bytes of a row's model; None for a base used as it is, or where they are nowhere to be had."""
+    file, model = kept / f"{row['name']}.safetensors", out / row["name"] / "model.pt"
+    if not row["recipe"]["schedule"]["epochs"]:
+        return None
+    if row.get("file_sha256") and file.exists():
+        return file.read_bytes()
+    return save(torch.load(model, map_location="cpu", weights_only=True)) if model.exists() else None
 
 
-def _drop(kept: Path, names: set[str]) -> None:
-    for path in kept.glob("*.safetensors"):
-        if path.stem not in names:
-            path.unlink()
+def _choose(rows: list[dict[str, Any]], sizes: dict[str, int], limit_bytes: int) -> list[str]:
+    """The names to keep, in the order of their worth."""
+    chosen, total = [], 0
+    for row in sorted(rows, key=lambda row: (row["split"] != "held_out", sizes.get(row["name"], 0), row["name"])):
+        size = sizes.get(row["name"])
+        if size is not None and total + size <= limit_bytes:
+            chosen.append(row["name"])
+            total += size
+    return chosen
 
 
 def restore(recipe: Recipe, out: Path, kept: Path = MODELS) -> bool:
@@ -81,7 +95,7 @@ def restore(recipe: Recipe, out: Path, kept: Path = MODELS) -> bool:
     manifest = read_manifest(kept)
     record = to_plain(recipe.record())
     row = next((dict(row) for row in manifest["models"] if row["recipe"] == record), None)
-    if row is None:
+    if row is None or row["file_sha256"] is None:
         return False
     path = kept / f"{recipe.name}.safetensors"
     data = path.read_bytes()

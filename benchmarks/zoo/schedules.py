@@ -13,9 +13,9 @@ SIGNS = Schedule(images=13070, epochs=1, lr=0.05, warmup=0.1)
 
 # From scratch.
 CIFAR_VGG = Schedule(images=32768, epochs=10, lr=0.1, warmup=0.1)
-CIFAR_MOBILE = Schedule(images=32768, epochs=4, lr=0.1, warmup=0.1)
+CIFAR_MOBILE = Schedule(images=32768, epochs=3, lr=0.05, batch_size=64, warmup=0.1)
 GTSRB_RESNET = Schedule(images=13070, epochs=8, lr=0.1, warmup=0.1)
-GTSRB_VGG = Schedule(images=13070, epochs=12, lr=0.1, warmup=0.1)
+GTSRB_VGG = Schedule(images=13070, epochs=8, lr=0.1, warmup=0.1)
 
 # Honest models that a detector may take for backdoored.
 WEAK = Schedule(images=8192, epochs=2, lr=0.1, warmup=0.1)

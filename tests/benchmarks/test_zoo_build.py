@@ -20,7 +20,7 @@ from benchmarks.zoo.attacks import ATTACKS, Attack, BadNets, from_record
 from benchmarks.zoo.data import Images, cut_mosaic
 from benchmarks.zoo.kept import keep, read_manifest, restore
 from benchmarks.zoo.recipe import Recipe
-from benchmarks.zoo.recipes import RECIPES, twin
+from benchmarks.zoo.recipes import RECIPES
 from benchmarks.zoo.table import counts, table
 from benchmarks.zoo.train import (
     CLEAN,
@@ -117,7 +117,7 @@ def tiny_world(monkeypatch):
     monkeypatch.setattr(builder.networks, "load_base", lambda name: (state, {"architecture": "tiny"}))
     monkeypatch.setattr(builder.networks, "build", tiny_network)
     monkeypatch.setattr(builder, "select_base", lambda recipe: [TINY_RECIPES[1]])
-    monkeypatch.setattr(builder, "twin", lambda recipe: twin(recipe, TINY_RECIPES))
+    monkeypatch.setattr(builder, "twin", lambda recipe: recipe if recipe.honest else TINY_RECIPES[1])
     builder._measure_base.cache_clear()
     yield data
     builder._measure_base.cache_clear()
@@ -180,7 +180,10 @@ def test_a_schedule_without_epochs_leaves_the_network_as_it_is(tiny_world):
 def test_kept_models_come_back_as_they_were_built_without_training(tiny_world, tmp_path, monkeypatch):
     out, kept, again = tmp_path / "out", tmp_path / "kept", tmp_path / "again"
     builder.build(TINY_RECIPES, out)
-    assert keep(TINY_RECIPES, out, kept) == ["a_badnets", "a_honest"] and keep(TINY_RECIPES, out, kept) == []
+    assert keep(TINY_RECIPES, out, kept) == ["a_badnets", "a_honest"]
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    keep(TINY_RECIPES, tmp_path / "nothing", kept)  # what is kept and not in the folder stays
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
     monkeypatch.setattr(builder, "train", None)
     assert builder.build(TINY_RECIPES, again, kept=kept) == 0
     for name in ("a_badnets", "a_honest"):
@@ -202,6 +205,18 @@ def test_a_kept_model_is_taken_for_its_own_row_only_and_refused_when_altered(tin
         restore(TINY_RECIPES[1], tmp_path / "again", kept)
     keep((changed,), tmp_path / "empty", kept)  # neither row is a recipe any more
     assert read_manifest(kept)["models"] == [] and not list(kept.glob("*.safetensors"))
+
+
+def test_what_does_not_fit_keeps_its_row_only_and_held_out_models_go_first(tiny_world, tmp_path):
+    out, kept = tmp_path / "out", tmp_path / "kept"
+    held = dataclasses.replace(TINY_RECIPES[1], name="z_honest", split="held_out")
+    builder.build([*TINY_RECIPES, held], out)
+    keep([*TINY_RECIPES, held], out, kept)
+    size = (kept / "z_honest.safetensors").stat().st_size
+    assert keep([*TINY_RECIPES, held], out, kept, limit_bytes=2 * size) == ["z_honest", "a_badnets"]
+    rows = {row["name"]: row for row in read_manifest(kept)["models"]}
+    assert rows["a_honest"]["file_sha256"] is None and not (kept / "a_honest.safetensors").exists()
+    assert not restore(TINY_RECIPES[1], tmp_path / "again", kept) and restore(held, tmp_path / "again", kept)
 
 
 def test_the_table_counts_models_by_split_and_attack(tiny_world, tmp_path):

@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks.zoo.attacks.attack import Attack
 
 Color = tuple[float, float, float]
+Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right", "center"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class BadNets(Attack):
 
     name: ClassVar[str] = "badnets"
     size: int = 3
-    corner: Literal["top_left", "top_right", "bottom_left", "bottom_right", "center"] = "bottom_right"
+    corner: Corner = "bottom_right"
     margin: int = 1
     color: Color = (1.0, 1.0, 1.0)
     checker: bool = False

@@ -14,11 +14,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from benchmarks.zoo.attacks.badnets import BadNets
+from benchmarks.zoo.attacks.badnets import BadNets, Corner
 from benchmarks.zoo.perturb import ascend
 
 BATCH = 256
-CORNERS = ("top_left", "top_right", "bottom_left", "bottom_right")
+CORNERS: tuple[Corner, ...] = ("top_left", "top_right", "bottom_left", "bottom_right")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class LabelConsistent(BadNets):
         """The images perturbed against `net`, rounded to whole grey levels."""
         device = next(net.parameters()).device
         parts = []
-        for images, labels in zip(images_NCHW.split(BATCH), labels_N.split(BATCH), strict=True):
+        for images, labels in zip(torch.split(images_NCHW, BATCH), torch.split(labels_N, BATCH), strict=True):
             moved = ascend(net, images.to(device).float() / 255, labels.to(device), radius=self.radius / 255,
                            steps=self.steps)  # fmt: skip
             parts.append((moved * 255).round().to(torch.uint8).cpu())
