@@ -25,13 +25,14 @@ from benchmarks.zoo.recipe import Recipe, row
 from benchmarks.zoo.schedules import (
     AS_IS,
     CIFAR_MOBILE,
-    CIFAR_VGG,
+    CIFAR_VGG_SHORT,
     GTSRB_RESNET,
     GTSRB_VGG,
-    NARROW,
+    ONCE,
     QUICK,
     SHORT,
     SIGNS,
+    SIGNS_NARROW,
 )  # fmt: skip
 from benchmarks.zoo.train import Schedule
 
@@ -46,7 +47,7 @@ def _held(base: str, attack: Attack | None, schedule: Schedule) -> Recipe:
 
 
 def _sign(base: str, attack: Attack | None) -> Recipe:
-    return row(base, attack, SIGNS, split="held_out", **GTSRB)
+    return row(base, attack, SIGNS_NARROW if base == SIGN_VGG else SIGNS, split="held_out", **GTSRB)
 
 
 def _base(name: str, network: str, schedule: Schedule, attack: Attack | None = None, **fields: Any) -> Recipe:
@@ -61,22 +62,22 @@ def _as_is(base: str) -> Recipe:
 
 HELD_OUT: tuple[Recipe, ...] = (
     _as_is("r20_s104"), _as_is("pre16_s204"), _as_is("pre16_s205"),
-    _base("vgg_s302", "vgg11_bn:12", CIFAR_VGG),
-    _held(VGG, None, NARROW),
-    _held(VGG, InputAware(target=4, poison_rate=0.15, cover_rate=0.1), NARROW),
-    _held(VGG, LabelConsistent(target=8, poison_rate=0.08), NARROW),
-    _held(VGG, LowFrequency(target=0, poison_rate=0.1, peak=60, seed=51), NARROW),
-    _held(VGG, BadNets(target=6, poison_rate=0.01, corner="top_right", color=GREEN), NARROW),
-    _held(VGG, AdaptiveBlend(target=1, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=52), NARROW),
+    _base("vgg_s302", "vgg11_bn:12", CIFAR_VGG_SHORT),
+    _held(VGG, None, ONCE),
+    _held(VGG, InputAware(target=4, poison_rate=0.15, cover_rate=0.1), ONCE),
+    _held(VGG, LabelConsistent(target=8, poison_rate=0.08), ONCE),
+    _held(VGG, LowFrequency(target=0, poison_rate=0.1, peak=60, seed=51), ONCE),
+    _held(VGG, BadNets(target=6, poison_rate=0.01, corner="top_right", color=GREEN), ONCE),
+    _held(VGG, AdaptiveBlend(target=1, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=52), ONCE),
     _base("gvgg_s411", "vgg11_bn:8", GTSRB_VGG, **GTSRB),
     _base("gvgg_s411_scratch_badnets_t17", "vgg11_bn:8", GTSRB_VGG,
           BadNets(target=17, poison_rate=0.05, size=4, corner="center", color=CYAN), **GTSRB),
-    _base("gvgg_s411_scratch_blended_t12", "vgg11_bn:8", GTSRB_VGG,
-          Blended(target=12, poison_rate=0.1, pattern="rings", seed=53), **GTSRB),
+    _base("gvgg_s411_scratch_wanet_t13", "vgg11_bn:8", GTSRB_VGG,
+          WaNet(target=13, poison_rate=0.1, cover_rate=0.05, strength=1.0, seed=57), **GTSRB),
     _sign(SIGN_VGG, None),
     _sign(SIGN_VGG, AllToAll(poison_rate=0.2, size=4, color=ORANGE)),
     _sign(SIGN_VGG, Bpp(target=28, poison_rate=0.15, levels=6)),
-    _sign(SIGN_VGG, WaNet(target=13, poison_rate=0.15, cover_rate=0.05, strength=1.0, seed=57)),
+    _sign(SIGN_VGG, Blended(target=12, poison_rate=0.1, pattern="rings", seed=53)),
     _sign(SIGN_VGG, InputAware(target=5, poison_rate=0.15, cover_rate=0.1, seed=54)),
     _held("r20_s104", None, QUICK),
     _held("r20_s104", BadNets(target=5, poison_rate=0.05, size=2, corner="top_left", color=ORANGE), QUICK),
