@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from auditor.search.strength import eased
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -19,7 +21,9 @@ class LowFrequency:
     Only cosines (u, v) with (u + 1)(v + 1) <= `bandwidth` take part: slow in one direction at
     least, which smooth pictures are and stripes such as SIG's 6 periods a width (v = 12) too,
     while the perturbations that fool an honest network mostly are not. So the search pays as
-    the additive one does, but has 50 numbers a channel to find where that has every pixel.
+    the additive one does, but has 49 numbers a channel to find where that has every pixel. The
+    `constant` cosine is left out: it is the tint of sky or sea, which is cheap toward some classes
+    of honest networks and part of few triggers.
     Source: the low-frequency view of triggers is Zeng et al.'s, ICCV 2021; the set of cosines is ours.
     """
 
@@ -27,6 +31,7 @@ class LowFrequency:
     initial_multiplier: float = 1.0
     initial_deviation: float = 0.02
     bandwidth: int = 16
+    constant: bool = False
     name: str = "lowfreq"
 
     def start(self, arms: int, shape: tuple[int, int, int], generator: torch.Generator) -> dict[str, Tensor]:
@@ -35,7 +40,7 @@ class LowFrequency:
         channels, height, width = shape
         kept_UV = self.kept(min(self.bandwidth, height), min(self.bandwidth, width))
         drawn = torch.randn(arms, channels, *kept_UV.shape, generator=generator)
-        return {"coefficients": self.initial_deviation / math.sqrt(kept_UV.sum()) * drawn * kept_UV}
+        return {"coefficients": self.initial_deviation / math.sqrt(max(1, int(kept_UV.sum()))) * drawn * kept_UV}
 
     def start_from(self, perturbation_CHW: Tensor) -> dict[str, Tensor]:
         """Half of the perturbation's own slow cosines."""
@@ -60,7 +65,7 @@ class LowFrequency:
         return 10 * (self._power(parameters) + 1e-8).sqrt()
 
     def scale(self, parameters: Mapping[str, Tensor], strength: Tensor) -> dict[str, Tensor]:
-        return {"coefficients": (parameters["coefficients"] * strength[:, None, None, None]).clamp(-1, 1)}
+        return {"coefficients": (parameters["coefficients"] * eased(strength)[:, None, None, None]).clamp(-1, 1)}
 
     def stamp(self, parameters: Mapping[str, Tensor], images_MBCHW: Tensor) -> Tensor:
         from auditor.stamps import stamp_lowfreq
@@ -68,10 +73,12 @@ class LowFrequency:
         return stamp_lowfreq(parameters, images_MBCHW)
 
     def kept(self, rows: int, columns: int) -> Tensor:
-        """True (U, V) for the cosines that take part."""
+        """True for the cosines (U, V) that take part."""
         import torch
 
-        return torch.arange(1, rows + 1)[:, None] * torch.arange(1, columns + 1)[None] <= self.bandwidth
+        kept = torch.arange(1, rows + 1)[:, None] * torch.arange(1, columns + 1)[None] <= self.bandwidth
+        kept[0, 0] &= self.constant
+        return kept
 
     def _power(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """The mean square (M,) of the change: the waves are orthogonal and of mean square 1."""

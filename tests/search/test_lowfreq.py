@@ -61,11 +61,12 @@ def test_the_honest_twin_has_no_such_class() -> None:
 
 
 def test_slow_cosines_by_hand() -> None:
-    # (u + 1)(v + 1) <= 4: four along each side, and the slowest diagonal one.
-    assert LowFrequency(bandwidth=4).kept(4, 4).int().tolist() == [
+    # (u + 1)(v + 1) <= 4: four along each side, and the slowest diagonal one; the constant if it is wanted.
+    assert LowFrequency(bandwidth=4, constant=True).kept(4, 4).int().tolist() == [
         [1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0],
     ]  # fmt: skip
-    assert int(LowFrequency().kept(16, 16).sum()) == 50
+    kept = LowFrequency().kept(16, 16)
+    assert int(kept.sum()) == 49 and not kept[0, 0] and kept[0, 15] and kept[3, 3]
 
 
 def test_cost_is_the_root_mean_square_of_the_change() -> None:
@@ -98,5 +99,17 @@ def test_starts_at_half_of_the_slow_part_of_a_perturbation() -> None:
     begun = LowFrequency().start_from((0.1 * slow + 0.2 * fast - 0.04)[None])["coefficients"]
     assert begun.shape == (1, 16, 16)
     assert begun[0, 1, 6].item() == pytest.approx(0.05, abs=1e-6)
-    assert begun[0, 0, 0].item() == pytest.approx(-0.02, abs=1e-6)
-    assert begun.abs().sum().item() == pytest.approx(0.07, abs=1e-4)
+    assert begun.abs().sum().item() == pytest.approx(0.05, abs=1e-4)
+    tinted = LowFrequency(constant=True).start_from(torch.full((1, 16, 16), -0.04))["coefficients"]
+    assert tinted[0, 0, 0].item() == pytest.approx(-0.02, abs=1e-6)
+
+
+@pytest.mark.parametrize(("strength", "factor"), [(0.5, 0.5), (2.5, 1.5), (4, 2)])
+def test_a_smooth_trigger_beyond_strength_one_grows_at_a_third_of_the_pace(strength: float, factor: float) -> None:
+    scaled = LowFrequency().scale({"coefficients": torch.full((1, 1, 2, 2), 0.1)}, torch.tensor([strength]))
+    torch.testing.assert_close(scaled["coefficients"], torch.full((1, 1, 2, 2), 0.1 * factor))
+
+
+def test_an_image_of_one_pixel_has_no_slow_cosines() -> None:
+    begun = LowFrequency().start(2, (1, 1, 1), torch.Generator().manual_seed(0))["coefficients"]
+    assert begun.shape == (2, 1, 1, 1) and torch.isfinite(begun).all()
