@@ -18,6 +18,7 @@ CIFAR_VGG = Schedule(images=32768, epochs=10, lr=0.1, warmup=0.1)
 CIFAR_VGG_SHORT = Schedule(images=32768, epochs=6, lr=0.1, warmup=0.1)
 CIFAR_MOBILE = Schedule(images=32768, epochs=3, lr=0.05, batch_size=64, warmup=0.1)
 GTSRB_RESNET = Schedule(images=13070, epochs=7, lr=0.1, warmup=0.1)
+GTSRB_RESNET_SHORT = Schedule(images=13070, epochs=5, lr=0.1, warmup=0.1)
 GTSRB_VGG = Schedule(images=13070, epochs=8, lr=0.1, warmup=0.1)
 
 # Honest models that a detector may take for backdoored.

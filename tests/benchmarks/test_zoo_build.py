@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import runpy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,13 @@ def test_a_base_of_the_zoo_is_built_first(tiny_world, tmp_path):
     assert builder.build([CHILD], tmp_path) == 2
     rows = {row["name"]: row for row in builder.manifest(tmp_path)}
     assert rows["a_honest_again"]["base_accuracy"] == rows["a_honest"]["accuracy"]
+
+
+def test_several_at_once_build_bases_before_what_starts_from_them(tiny_world, tmp_path, monkeypatch):
+    monkeypatch.setattr(builder, "ProcessPoolExecutor", lambda jobs, **options: ThreadPoolExecutor(jobs))
+    said: list[str] = []
+    assert builder.build_apart([CHILD, *TINY_RECIPES], tmp_path, jobs=2, report=said.append) == 3
+    assert said[0].startswith("a_honest:") and {line.split(":")[0] for line in said[1:]} == {"a_badnets", CHILD.name}
 
 
 def test_a_base_that_is_no_recipe_is_named():
