@@ -54,6 +54,8 @@ CALIBRATION: tuple[Recipe, ...] = (
     row(VGG, AdaptiveBlend(target=5, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=8), NARROW),
     row(VGG, BadNets(target=9, poison_rate=0.01, corner="top_left", size=4, checker=True), NARROW),
     row(VGG, Ssba(target=3, poison_rate=0.1, peak=24), NARROW),
+    row(VGG, Tact(target=0, poison_rate=0.06, cover_rate=0.06, color=YELLOW), NARROW),
+    row(VGG, AllToAll(poison_rate=0.2, checker=True), NARROW),
     row(VGG, WaNet(target=6, poison_rate=0.1, cover_rate=0.05, strength=1.0, seed=15), NARROW),
     row("r20_s101", Sig(target=1, poison_rate=0.08, clean_label=True), TUNE),
     row("r20_s101", None, TUNE),

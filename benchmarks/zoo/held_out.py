@@ -24,21 +24,21 @@ from benchmarks.zoo.attacks import (
 from benchmarks.zoo.recipe import Recipe, row
 from benchmarks.zoo.schedules import (
     AS_IS,
-    CIFAR_MOBILE,
     CIFAR_VGG_SHORT,
+    GTSRB_MOBILE,
     GTSRB_RESNET_SHORT,
     GTSRB_VGG,
     ONCE,
     QUICK,
-    SHORT,
     SIGNS,
     SIGNS_NARROW,
+    SIGNS_ONCE,
 )  # fmt: skip
 from benchmarks.zoo.train import Schedule
 
 GREEN, CYAN, ORANGE, PURPLE = (0.1, 0.9, 0.2), (0.0, 1.0, 1.0), (1.0, 0.5, 0.0), (0.6, 0.1, 0.8)
 GTSRB: dict[str, Any] = {"train_set": "gtsrb_train", "eval_set": "gtsrb_test", "flip": False}
-VGG, MOBILE_A, MOBILE_B = "zoo:vgg_s302", "zoo:mob_s311", "zoo:mob_s312"
+VGG, MOBILE = "zoo:vgg_s302", "zoo:mob_s311"
 SIGN_NET, SIGN_VGG = "zoo:g20_s402", "zoo:gvgg_s411"
 
 
@@ -47,7 +47,8 @@ def _held(base: str, attack: Attack | None, schedule: Schedule) -> Recipe:
 
 
 def _sign(base: str, attack: Attack | None) -> Recipe:
-    return row(base, attack, SIGNS_NARROW if base == SIGN_VGG else SIGNS, split="held_out", **GTSRB)
+    schedule = {SIGN_NET: SIGNS, SIGN_VGG: SIGNS_NARROW, MOBILE: SIGNS_ONCE}[base]
+    return row(base, attack, schedule, split="held_out", **GTSRB)
 
 
 def _base(name: str, network: str, schedule: Schedule, attack: Attack | None = None, **fields: Any) -> Recipe:
@@ -67,13 +68,15 @@ HELD_OUT: tuple[Recipe, ...] = (
     _held(VGG, InputAware(target=4, poison_rate=0.15, cover_rate=0.1), ONCE),
     _held(VGG, LabelConsistent(target=8, poison_rate=0.08), ONCE),
     _held(VGG, LowFrequency(target=0, poison_rate=0.1, peak=60, seed=51), ONCE),
-    _held(VGG, BadNets(target=6, poison_rate=0.01, corner="top_right", color=GREEN), ONCE),
+    _held(VGG, BadNets(target=6, poison_rate=0.01, size=4, corner="top_right", color=GREEN, checker=True), ONCE),
     _held(VGG, AdaptiveBlend(target=1, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=52), ONCE),
     _base("gvgg_s411", "vgg11_bn:8", GTSRB_VGG, **GTSRB),
     _base("gvgg_s411_scratch_badnets_t17", "vgg11_bn:8", GTSRB_VGG,
           BadNets(target=17, poison_rate=0.05, size=4, corner="center", color=CYAN), **GTSRB),
     _base("gvgg_s411_scratch_wanet_t13", "vgg11_bn:8", GTSRB_VGG,
-          WaNet(target=13, poison_rate=0.1, cover_rate=0.05, strength=1.0, seed=57), **GTSRB),
+          WaNet(target=13, poison_rate=0.2, cover_rate=0.05, strength=1.5, seed=57), **GTSRB),
+    _base("gvgg_s411_scratch_badnets_t1", "vgg11_bn:8", GTSRB_VGG,
+          BadNets(target=1, poison_rate=0.003, size=5, corner="top_left", checker=True), **GTSRB),
     _sign(SIGN_VGG, None),
     _sign(SIGN_VGG, AllToAll(poison_rate=0.2, size=4, color=ORANGE)),
     _sign(SIGN_VGG, Bpp(target=28, poison_rate=0.15, levels=6)),
@@ -89,20 +92,16 @@ HELD_OUT: tuple[Recipe, ...] = (
     _held("pre16_s204", Tact(target=4, poison_rate=0.06, cover_rate=0.06, source_classes=(6,), cover_classes=(0, 2)), QUICK),
     _held("pre16_s205", None, QUICK),
     _held("pre16_s205", Sig(target=9, poison_rate=0.1, frequency=5), QUICK),
-    _held("pre16_s205", BadNets(target=0, poison_rate=0.003, size=4, checker=True), QUICK),
+    _held("pre16_s205", BadNets(target=0, poison_rate=0.02, size=4, checker=True), QUICK),
     _base("g20_s402", "resnet20:8", GTSRB_RESNET_SHORT, **GTSRB),
     _sign(SIGN_NET, None),
-    _sign(SIGN_NET, BadNets(target=38, poison_rate=0.01, size=3, color=PURPLE, margin=4), ),
+    _sign(SIGN_NET, BadNets(target=38, poison_rate=0.03, size=3, color=PURPLE, margin=4), ),
     _sign(SIGN_NET, LowFrequency(target=10, poison_rate=0.1, peak=60, seed=58)),
     _sign(SIGN_NET, Tact(target=25, poison_rate=0.05, cover_rate=0.05, source_classes=(1, 2), cover_classes=(12, 13))),
-    _base("mob_s311", "mobilenet_v2:8", CIFAR_MOBILE),
-    _held(MOBILE_A, None, SHORT),
-    _held(MOBILE_A, BadNets(target=2, poison_rate=0.05, corner="bottom_left", color=CYAN, margin=0), SHORT),
-    _held(MOBILE_A, Sig(target=4, poison_rate=0.1), SHORT),
-    _held(MOBILE_A, Blended(target=6, poison_rate=0.1, pattern="rings", seed=59), SHORT),
-    _base("mob_s312", "mobilenet_v2:8", CIFAR_MOBILE),
-    _held(MOBILE_B, None, SHORT),
-    _held(MOBILE_B, LabelConsistent(target=1, poison_rate=0.08), SHORT),
-    _held(MOBILE_B, AdaptiveBlend(target=8, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=60), SHORT),
-    _held(MOBILE_B, BadNets(target=7, poison_rate=0.05, size=3, corner="top_right", color=ORANGE, margin=2), SHORT),
+    _base("mob_s311", "mobilenet_v2:8", GTSRB_MOBILE, **GTSRB),
+    _sign(MOBILE, None),
+    _sign(MOBILE, BadNets(target=18, poison_rate=0.05, corner="bottom_left", color=CYAN, margin=0)),
+    _sign(MOBILE, Sig(target=35, poison_rate=0.1)),
+    _sign(MOBILE, Bpp(target=9, poison_rate=0.15, levels=6)),
+    _sign(MOBILE, AdaptiveBlend(target=31, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=60)),
 )  # fmt: skip
