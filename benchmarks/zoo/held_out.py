@@ -1,6 +1,6 @@
 """The held-out split: models to report on, and on which nothing is ever tuned.
 
-`mobilenet_v2`, `bpp`, `input_aware` and `label_consistent` are found here only.
+Wide ResNets, `bpp`, `input_aware` and `label_consistent` are found here only.
 """
 
 from __future__ import annotations
@@ -25,20 +25,18 @@ from benchmarks.zoo.recipe import Recipe, row
 from benchmarks.zoo.schedules import (
     AS_IS,
     CIFAR_VGG_SHORT,
-    GTSRB_MOBILE,
     GTSRB_RESNET,
     GTSRB_VGG,
     ONCE,
     QUICK,
     SIGNS,
     SIGNS_NARROW,
-    SIGNS_ONCE,
 )  # fmt: skip
 from benchmarks.zoo.train import Schedule
 
 GREEN, CYAN, ORANGE, PURPLE = (0.1, 0.9, 0.2), (0.0, 1.0, 1.0), (1.0, 0.5, 0.0), (0.6, 0.1, 0.8)
 GTSRB: dict[str, Any] = {"train_set": "gtsrb_train", "eval_set": "gtsrb_test", "flip": False}
-VGG, MOBILE = "zoo:vgg_s302", "zoo:mob_s311"
+VGG, WIDE = "zoo:vgg_s302", "zoo:wrn_s311"
 SIGN_NET, SIGN_VGG = "zoo:g20_s402", "zoo:gvgg_s411"
 
 
@@ -47,7 +45,7 @@ def _held(base: str, attack: Attack | None, schedule: Schedule) -> Recipe:
 
 
 def _sign(base: str, attack: Attack | None) -> Recipe:
-    schedule = {SIGN_NET: SIGNS, SIGN_VGG: SIGNS_NARROW, MOBILE: SIGNS_ONCE}[base]
+    schedule = {SIGN_NET: SIGNS, SIGN_VGG: SIGNS_NARROW, WIDE: SIGNS}[base]
     return row(base, attack, schedule, split="held_out", **GTSRB)
 
 
@@ -67,6 +65,7 @@ HELD_OUT: tuple[Recipe, ...] = (
     _held(VGG, None, ONCE),
     _held(VGG, InputAware(target=4, poison_rate=0.15, cover_rate=0.1), ONCE),
     _held(VGG, LabelConsistent(target=8, poison_rate=0.08), ONCE),
+    _held(VGG, Sig(target=3, poison_rate=0.1, frequency=4), ONCE),
     _held(VGG, LowFrequency(target=0, poison_rate=0.1, peak=60, seed=51), ONCE),
     _held(VGG, BadNets(target=6, poison_rate=0.01, size=4, corner="top_right", color=GREEN, checker=True), ONCE),
     _held(VGG, AdaptiveBlend(target=1, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=52), ONCE),
@@ -81,6 +80,7 @@ HELD_OUT: tuple[Recipe, ...] = (
     _sign(SIGN_VGG, AllToAll(poison_rate=0.2, size=4, color=ORANGE)),
     _sign(SIGN_VGG, Bpp(target=28, poison_rate=0.15, levels=6)),
     _sign(SIGN_VGG, Blended(target=12, poison_rate=0.1, pattern="rings", seed=53)),
+    _sign(SIGN_VGG, LabelConsistent(target=2, poison_rate=0.05)),
     _sign(SIGN_VGG, InputAware(target=5, poison_rate=0.15, cover_rate=0.1, seed=54)),
     _held("r20_s104", None, QUICK),
     _held("r20_s104", BadNets(target=5, poison_rate=0.05, size=2, corner="top_left", color=ORANGE), QUICK),
@@ -98,10 +98,10 @@ HELD_OUT: tuple[Recipe, ...] = (
     _sign(SIGN_NET, BadNets(target=38, poison_rate=0.05, size=3, color=PURPLE, margin=4), ),
     _sign(SIGN_NET, LowFrequency(target=10, poison_rate=0.1, peak=60, seed=58)),
     _sign(SIGN_NET, Tact(target=25, poison_rate=0.05, cover_rate=0.05, source_classes=(1, 2), cover_classes=(12, 13))),
-    _base("mob_s311", "mobilenet_v2:8", GTSRB_MOBILE, **GTSRB),
-    _sign(MOBILE, None),
-    _sign(MOBILE, BadNets(target=18, poison_rate=0.05, corner="bottom_left", color=CYAN, margin=0)),
-    _sign(MOBILE, Sig(target=35, poison_rate=0.1)),
-    _sign(MOBILE, Bpp(target=9, poison_rate=0.15, levels=6)),
-    _sign(MOBILE, AdaptiveBlend(target=31, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=60)),
+    _base("wrn_s311", "wide_resnet16_1:10", GTSRB_RESNET, **GTSRB),
+    _sign(WIDE, None),
+    _sign(WIDE, BadNets(target=18, poison_rate=0.05, corner="bottom_left", color=CYAN, margin=0)),
+    _sign(WIDE, Sig(target=35, poison_rate=0.1)),
+    _sign(WIDE, Bpp(target=9, poison_rate=0.15, levels=6)),
+    _sign(WIDE, AdaptiveBlend(target=31, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=60)),
 )  # fmt: skip

@@ -12,13 +12,11 @@ ONCE = Schedule(images=32768, epochs=1, lr=0.05, warmup=0.1)
 NARROW = Schedule(images=24576, epochs=2, lr=0.05, warmup=0.1)
 SIGNS = Schedule(images=13070, epochs=2, lr=0.05, warmup=0.1)
 SIGNS_NARROW = Schedule(images=13070, epochs=4, lr=0.05, warmup=0.1)
-SIGNS_ONCE = Schedule(images=13070, epochs=1, lr=0.03, batch_size=64, warmup=0.1)
 
 # From scratch.
 CIFAR_VGG = Schedule(images=32768, epochs=10, lr=0.1, warmup=0.1)
 CIFAR_VGG_SHORT = Schedule(images=32768, epochs=6, lr=0.1, warmup=0.1)
 GTSRB_RESNET = Schedule(images=13070, epochs=7, lr=0.1, warmup=0.1)
-GTSRB_MOBILE = Schedule(images=13070, epochs=4, lr=0.08, batch_size=64, warmup=0.1)
 GTSRB_VGG = Schedule(images=13070, epochs=8, lr=0.1, warmup=0.1)
 
 # Honest models that a detector may take for backdoored.

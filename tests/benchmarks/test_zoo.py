@@ -178,4 +178,4 @@ def test_the_splits_share_no_initialisation_and_some_attacks_and_a_network_are_o
     assert not {r.initialisation for r in calibration} & {r.initialisation for r in held_out}
     seen = {r.attack.name for r in calibration if r.attack}
     assert {"bpp", "input_aware"} <= {r.attack.name for r in held_out if r.attack} - seen
-    assert not any("mobilenet" in r.base for r in calibration)
+    assert not any("wide_resnet" in r.base for r in calibration) and any("wide_resnet" in r.base for r in held_out)
