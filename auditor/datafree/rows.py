@@ -1,7 +1,8 @@
 """Last-layer rows: does one class's row of the classifier differ from the other classes' rows?
 
-A backdoor that many poisoned images trained leaves its class a longer, more positive or more
-lonely weight row. Reads weights only: no image passes. Weak alone, and free.
+A backdoor that many poisoned images trained often leaves the target a row of larger mean: its
+features add to the target's logit and to no other. Reads weights only: no image passes. Weak
+alone, and free.
 
 Legend: K classes, D features.
 """
@@ -20,6 +21,10 @@ from auditor.suspect import Suspect
 
 Floats = NDArray[np.float64]
 MIN_CLASSES = 4
+SMALLEST = 1e-9  # spread of classes that are all alike
+# A row's mean of D weights is itself uncertain by their deviation / sqrt(D); a spread of means
+# much below that is chance. Half of it, measured on the calibration models.
+MEAN_FLOOR = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,17 +44,18 @@ def last_layer_rows(suspect: Suspect) -> Rows:
     """Statistics of the rows of the suspect's last linear layer.
 
     Raises InconclusiveError when no linear or convolutional layer has one row a class.
-    Source: Wang et al., Trojan Signatures in DNN Weights, ICCV Workshops 2021; Fu et al.,
-    Detecting Trojaned DNNs Using Counterfactual Attributions, 2020 (rows of the final layer).
+    Source: Fields et al., Trojan Signatures in DNN Weights, ICCV Workshops 2021 (the row means);
+    ours: leaving one class out, and the floor under the means' spread.
     """
     weight_KD = classifier_weight(suspect)
     unit_KD = F.normalize(weight_KD, dim=1)
     cosine_KK = unit_KD @ unit_KD.T
     cosine_K = (cosine_KK.sum(1) - cosine_KK.diagonal()) / max(1, len(weight_KD) - 1)
     norm, mean, cosine = (x.numpy() for x in (weight_KD.norm(dim=1), weight_KD.mean(1), cosine_K))
+    uncertainty = float(weight_KD.std(1, unbiased=False).mean()) / weight_KD.shape[1] ** 0.5
     return Rows(
-        norm=norm, mean=mean, cosine=cosine,
-        norm_z=robust_z(norm), mean_z=robust_z(mean), cosine_z=robust_z(cosine),
+        norm=norm, mean=mean, cosine=cosine, norm_z=robust_z(norm),
+        mean_z=robust_z(mean, max(MEAN_FLOOR * uncertainty, SMALLEST)), cosine_z=robust_z(cosine),
     )  # fmt: skip
 
 
@@ -68,7 +74,7 @@ def classifier_weight(suspect: Suspect) -> Tensor:
     return found[-1]
 
 
-def robust_z(value_K: Floats, floor: float = 1e-9) -> Floats:
+def robust_z(value_K: Floats, floor: float = SMALLEST) -> Floats:
     """How far each value (K,) lies above the others: (own - median) / max(1.4826 MAD, `floor`).
 
     Median and MAD are of the other classes only, so that an outlier does not widen the scale it
