@@ -67,7 +67,6 @@ HELD_OUT: tuple[Recipe, ...] = (
     _held(VGG, LabelConsistent(target=8, poison_rate=0.08), ONCE),
     _held(VGG, Sig(target=3, poison_rate=0.1, frequency=4), ONCE),
     _held(VGG, LowFrequency(target=0, poison_rate=0.1, peak=60, seed=51), ONCE),
-    _held(VGG, BadNets(target=6, poison_rate=0.05, corner="top_right", color=GREEN), ONCE),
     _held(VGG, AdaptiveBlend(target=1, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=52), ONCE),
     _base("gvgg_s411", "vgg11_bn:8", GTSRB_VGG, **GTSRB),
     _base("gvgg_s411_scratch_badnets_t17", "vgg11_bn:8", GTSRB_VGG,

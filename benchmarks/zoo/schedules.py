@@ -20,7 +20,7 @@ GTSRB_RESNET = Schedule(images=13070, epochs=7, lr=0.1, warmup=0.1)
 GTSRB_VGG = Schedule(images=13070, epochs=8, lr=0.1, warmup=0.1)
 
 # Honest models that a detector may take for backdoored.
-WEAK = Schedule(images=16384, epochs=3, lr=0.1, warmup=0.1)
+WEAK = Schedule(images=8192, epochs=2, lr=0.1, warmup=0.1)
 OVERFIT = Schedule(images=1024, epochs=16, lr=0.05, weight_decay=0)
 ROBUST = Schedule(images=12288, epochs=1, lr=0.05, warmup=0.1, adversarial=8)
 LONG_TAIL = Schedule(images=12288, epochs=1, lr=0.05, warmup=0.1, imbalance=0.05)
