@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from auditor.adversarial import fast_math, images_at_once
-from auditor.datafree.rows import MIN_CLASSES, robust_z
 from auditor.suspect import Suspect
+from auditor.verdict.statistics import MIN_CLASSES, outlier_scores
 
 Floats = NDArray[np.float64]
 STARTS, STEPS = 8, 60
@@ -29,8 +29,9 @@ BETAS = (0.5, 0.9)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Margins:
-    """The greatest `margin` found of each class (K,), in logits, its robust `z` (K,), and the
-    `p_value` of the largest of them under a gamma null of the others (NaN below four classes)."""
+    """The greatest `margin` found of each class (K,), in logits; the robust `z` (K,) of its
+    logarithm, larger margins higher; and the `p_value` of the largest under a gamma null of the
+    others. z and p are NaN below four classes."""
 
     margin: Floats
     z: Floats
@@ -47,10 +48,17 @@ def maximum_margins(suspect: Suspect, *, seed: int, starts: int = STARTS, steps:
     targets_B = torch.arange(suspect.num_classes).repeat_interleave(starts)
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.rand(len(targets_B), *suspect.input_shape, generator=generator)
-    chunks = zip(inputs.split(images_at_once(suspect)), targets_B.split(images_at_once(suspect)), strict=True)
+    most = images_at_once(suspect)
+    chunks = zip(torch.split(inputs, most), torch.split(targets_B, most), strict=True)
     best_B = torch.cat([_ascend(suspect, x.to(suspect.device), t.to(suspect.device), steps) for x, t in chunks])
     margin = best_B.view(suspect.num_classes, starts).max(1).values.double().cpu().numpy()
-    return Margins(margin=margin, z=robust_z(margin), p_value=gamma_null_p(margin))
+    return Margins(margin=margin, z=margin_z(margin), p_value=gamma_null_p(margin))
+
+
+def margin_z(margin_K: Floats) -> Floats:
+    """Outlier scores (K,) of log margin, as trigger costs are scored: a class that nothing lifts
+    above the others (margin not positive) is no outlier."""
+    return outlier_scores(np.divide(1.0, margin_K, out=np.full(len(margin_K), np.nan), where=margin_K > 0))
 
 
 def _ascend(suspect: Suspect, inputs: Tensor, targets_B: Tensor, steps: int) -> Tensor:

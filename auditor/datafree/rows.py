@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from auditor.errors import InconclusiveError
 from auditor.suspect import Suspect
+from auditor.verdict.statistics import MIN_CLASSES
 
 Floats = NDArray[np.float64]
-MIN_CLASSES = 4
 SMALLEST = 1e-9  # spread of classes that are all alike
 # A row's mean of D weights is itself uncertain by their deviation / sqrt(D); a spread of means
 # much below that is chance. Half of it, measured on the calibration models.

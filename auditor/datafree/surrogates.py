@@ -60,7 +60,7 @@ def surrogate_images(
         most = images_at_once(suspect)
         parts = [
             _descend(suspect, layers, x, y, steps, generator)
-            for x, y in zip(images.split(most), wanted.split(most), strict=True)
+            for x, y in zip(torch.split(images, most), torch.split(wanted, most), strict=True)
         ]
         images = torch.cat([part for part, _ in parts])
         mismatch = sum(left for _, left in parts) / len(parts)

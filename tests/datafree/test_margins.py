@@ -10,7 +10,7 @@ import torch
 from planted import TARGET, planted
 from torch import nn
 
-from auditor.datafree.margins import gamma_null_p, logit_margin, maximum_margins
+from auditor.datafree.margins import gamma_null_p, logit_margin, margin_z, maximum_margins
 from auditor.suspect import Suspect
 
 
@@ -26,7 +26,14 @@ def test_the_margins_of_a_linear_network_over_the_unit_box_are_exact() -> None:
     found = maximum_margins(suspect, seed=0, starts=4, steps=60)
     # Own pixel at 1, the others at 0: the margin is the own weight (bfloat16 keeps these exactly).
     np.testing.assert_allclose(found.margin, [1, 2, 3, 12])
-    assert found.z[3] == pytest.approx(10 / 1.4826)
+    # log 12 against log {1, 2, 3}: median log 2, absolute deviations {log 2, 0, log 1.5}.
+    assert found.z[3] == pytest.approx(math.log(6) / (1.4826 * math.log(1.5)))
+
+
+def test_a_class_that_nothing_lifts_above_the_others_is_no_outlier() -> None:
+    scores = margin_z(np.array([4.0, 5.0, 6.0, -1.0]))
+    assert scores[3] <= 0
+    assert np.isfinite(scores).all()
 
 
 def test_the_planted_target_has_the_largest_margin_and_its_twin_has_no_outlier() -> None:
