@@ -45,6 +45,11 @@ class Family(Protocol):
     @property
     def initial_multiplier(self) -> float: ...
 
+    @property
+    def pace(self) -> float:
+        """How many steps of fewer images it takes where others take one: masks close slowly."""
+        ...
+
     def start(self, arms: int, shape: tuple[int, int, int], generator: torch.Generator) -> dict[str, Tensor]:
         """Raw parameters (M, ...) to descend from, on the CPU."""
         ...

@@ -173,8 +173,9 @@ class ClassEvidence:
     """What one trigger family cost toward one class, and how far it stands out.
 
     `cost` is the smallest cost found that flips nearly all work images, or None when none did.
-    `anomaly_index` is the robust z-score of log cost on the low side (larger: more suspicious);
-    `p_value` is family-wise over classes.
+    `cost_bound` is then the cost at which it still did not. `anomaly_index` is the robust z-score of
+    log cost on the low side (larger: more suspicious), where the bank knows the data set of what is
+    left of its class profile; `p_value` is family-wise over classes.
     """
 
     target_class: int
@@ -184,6 +185,7 @@ class ClassEvidence:
     anomaly_index: float | None = None
     p_value: float | None = None
     shared_share: float | None = None
+    cost_bound: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

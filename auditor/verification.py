@@ -21,8 +21,9 @@ from auditor.search import FAMILIES
 from auditor.search.synthesis import Budget, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
+from auditor.verdict.calibration import Bank
 from auditor.verdict.decision import Decision, decide
-from auditor.verdict.weighing import weigh
+from auditor.verdict.weighing import Weighed, weigh
 
 ALLOWED_FLIPS = 0.10
 ALLOWED_LOSS = 0.03
@@ -48,6 +49,7 @@ class Searchable:
     classes: Sequence[int]
     budget: Budget
     seed: int
+    bank: Bank | None = None
 
 
 def verify(
@@ -67,8 +69,9 @@ def verify(
     fresh: list[ClassEvidence] = []
     decision: Decision | None = None
     if all(check.passed for check in checks):
-        decision, fresh = yield from _fresh_search(sanitized, held[0], search, control)
-        checks += [_fresh_check(fresh, target) for target in sorted({t.target_class for t in triggers})]
+        decision, weighed = yield from _fresh_search(sanitized, held[0], search, control)
+        fresh = weighed.evidence
+        checks += [_fresh_check(weighed, target, search.bank) for target in sorted({t.target_class for t in triggers})]
     return Verification(
         basis=basis, clean_accuracy=accuracy, attack_success_rate=worst[0], recovered_accuracy=worst[1],
         verdict=decision.verdict.label if decision else None, checks=checks, fresh_search=fresh,
@@ -112,12 +115,12 @@ def flips(held: Sequence[Held], trigger: Trigger) -> Rate:
 
 def _fresh_search(
     sanitized: Suspect, held: Held, search: Searchable, control: Control
-) -> Generator[Event, None, tuple[Decision, list[ClassEvidence]]]:
+) -> Generator[Event, None, tuple[Decision, Weighed]]:
     found = yield from synthesize(
         sanitized, search.images, search.labels, classes=search.classes, budget=search.budget,
         seed=search.seed + SEED_OFFSET, control=control,
     )  # fmt: skip
-    return decide(sanitized, found, held.images, held.labels, []), weigh(found)[0]
+    return decide(sanitized, found, held.images, held.labels, [], bank=search.bank), weigh(found, search.bank)
 
 
 def _trigger_check(flipped: Sequence[Rate]) -> Check:
@@ -136,9 +139,10 @@ def _accuracy_check(newly_wrong: int, count: int) -> Check:
     )  # fmt: skip
 
 
-def _fresh_check(fresh: Sequence[ClassEvidence], target: int) -> Check:
-    """A fresh trigger toward the removed target must cost at least half of the other classes' median."""
-    shares = {}
+def _fresh_check(weighed: Weighed, target: int, bank: Bank | None) -> Check:
+    """The removed target must not stand out again: its calibrated score below the threshold, or
+    without a bank a fresh trigger that costs at least half of the other classes' median."""
+    fresh, shares = weighed.evidence, {}
     for family in FAMILIES:
         own = [e.cost for e in fresh if e.family == family and e.target_class == target and e.cost is not None]
         others = [e.cost for e in fresh if e.family == family and e.target_class != target and e.cost is not None]
@@ -147,6 +151,12 @@ def _fresh_check(fresh: Sequence[ClassEvidence], target: int) -> Check:
     cheapest = min(shares.values(), default=None)
     searched = any(e.target_class == target for e in fresh)
     said = ", ".join(f"{family} {share:.0%}" for family, share in shares.items()) or "no trigger found"
+    if bank is not None and target in weighed.scores:
+        score, most = weighed.scores[target], bank.table.threshold
+        return Check(
+            name=f"A fresh search no longer singles out class {target}", passed=score < most,
+            measured=f"score {score:.2f}; cost relative to the other classes' median: {said}", allowed=f"score below {most:.2f}",
+        )  # fmt: skip
     return Check(
         name=f"A fresh search no longer singles out class {target}",
         passed=searched and (cheapest is None or cheapest >= STANDS_OUT_BELOW),

@@ -67,13 +67,17 @@ def cost_ratio(costs: Sequence[float | None], target: int) -> float | None:
 
 
 def honest_shares(rows: Sequence[Row]) -> list[float]:
-    """The mean over models of the sorted shares of each (its seeds first averaged); [] without honest models."""
+    """The mean over models of the sorted shares of each (its seeds first averaged); [] without honest models.
+
+    As many shares as the model of fewest classes has.
+    """
     models: dict[str, list[list[float]]] = {}
     for row in rows:
         if row["honest"]:
             models.setdefault(row["model"], []).append(shares(row["with_twin"]["histogram"]))
     means = [np.mean(found, axis=0) for found in models.values()]
-    return [round(float(value), 2) for value in np.mean(means, axis=0)] if means else []
+    fewest = min((len(mean) for mean in means), default=0)
+    return [round(float(value), 3) for value in np.mean([mean[:fewest] for mean in means], axis=0)] if means else []
 
 
 def search_shared(suspect: Suspect, twin: Suspect, images: Tensor, labels: Tensor, seed: int) -> tuple[SharedSearch, Row]:

@@ -11,11 +11,11 @@ from auditor.checkpoint.gate import open_checkpoint
 from auditor.domain import AuditResult, Request
 from auditor.errors import InputError, UsageError, printable
 from auditor.files import inside
+from auditor.pipeline.calibrating import FRESH, FRESH_PROFILE, bank_for
 from auditor.pipeline.opening import open_suspect
 from auditor.pipeline.session import Session, Steps, as_indices, stage
 from auditor.pipeline.verbs import digest
 from auditor.search.shortlist import classes_to_search
-from auditor.search.synthesis import PROFILES
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verification import Held, Searchable, verify
@@ -61,7 +61,7 @@ def recheck(session: Session, model_path: Path, earlier: AuditResult, folder: Pa
     targets = [t.target_class for t in triggers]
     session.classes = classes_to_search(session.model.num_classes, None, targets, session.request.seed)
     search = Searchable(images=session.images, labels=session.labels, classes=session.classes,
-                        budget=PROFILES["quick"], seed=session.request.seed)  # fmt: skip
+                        budget=FRESH, seed=session.request.seed, bank=bank_for(session, FRESH_PROFILE))  # fmt: skip
     body = verify(session.model, model, held, triggers, search, basis=session.split.basis, control=session.control)
     verification = yield from stage(session, "verify", "Verifying", body)
     session.update(verification=verification)

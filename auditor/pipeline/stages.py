@@ -22,6 +22,7 @@ from auditor.errors import InputError, OutputError
 from auditor.events import CandidateFound, FileWritten, Notice, VerdictReached
 from auditor.exporting import ONNX_TOLERANCE, describe, export_onnx, export_safetensors, onnx_parity
 from auditor.files import inside
+from auditor.pipeline.calibrating import FRESH, FRESH_PROFILE, bank_for
 from auditor.pipeline.monitoring import make_monitor
 from auditor.pipeline.pictures import stamped_arrays
 from auditor.pipeline.session import Session, Steps, as_indices
@@ -38,8 +39,6 @@ from auditor.verification import Searchable
 ONNX, SAFETENSORS = "sanitized.onnx", "sanitized.safetensors"
 FEW_VERIFY = 20
 TWIN_AGREES = 0.02
-# Verification compares costs at equal steps; refining a few classes would not change them.
-FRESH = replace(PROFILES["quick"], refine_steps=0)
 
 
 def detect(session: Session) -> Steps:
@@ -81,7 +80,7 @@ def _search_and_decide(session: Session) -> Steps:
         seed=session.request.seed, control=session.control, shared=shared,
     )  # fmt: skip
     return decide(suspect, found, session.images[session.hold], session.labels[session.hold], session.class_names,
-                  session.request.targets)  # fmt: skip
+                  session.request.targets, bank_for(session, session.request.profile))  # fmt: skip
 
 
 def _shared(session: Session) -> Steps:
@@ -198,7 +197,7 @@ def _case(session: Session) -> Case:
         folds=[(as_indices(w), as_indices(v)) for w, v in session.split.folds], basis=session.split.basis,
         triggers=triggers, monitor=make_monitor(session, triggers), seed=session.request.seed, control=session.control,
         search=Searchable(images=session.images, labels=session.labels, classes=session.classes,
-                          budget=FRESH, seed=session.request.seed),
+                          budget=FRESH, seed=session.request.seed, bank=bank_for(session, FRESH_PROFILE)),
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ class Additive:
     learning_rate: float = 0.02
     initial_multiplier: float = 1.0
     initial_deviation: float = 0.02
+    pace: float = 1.0
     name: str = "additive"
 
     def start(self, arms: int, shape: tuple[int, int, int], generator: torch.Generator) -> dict[str, Tensor]:

@@ -29,6 +29,7 @@ class Feature:
     initial_multiplier: float = 1.0
     initial_strength: float = 0.1
     hidden: int = 8
+    pace: float = 1.0
     name: str = "feature"
 
     def start(self, arms: int, shape: tuple[int, int, int], generator: torch.Generator) -> dict[str, Tensor]:

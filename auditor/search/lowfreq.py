@@ -32,6 +32,7 @@ class LowFrequency:
     initial_deviation: float = 0.02
     bandwidth: int = 16
     constant: bool = False
+    pace: float = 1.0
     name: str = "lowfreq"
 
     def start(self, arms: int, shape: tuple[int, int, int], generator: torch.Generator) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ class Patch:
     initial_multiplier: float = 1.0
     initial_mask: float = 0.0
     total_variation: float = 0.1
+    pace: float = 4 / 3
     name: str = "patch"
 
     def start(self, arms: int, shape: tuple[int, int, int], generator: torch.Generator) -> dict[str, Tensor]:

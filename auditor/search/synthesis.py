@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.adversarial import ENOUGH_SHARE, Descent, Family, flip_share, tighten
+from auditor.adversarial import ENOUGH_SHARE, Descent, Family, tighten
 from auditor.errors import UsageError
 from auditor.events import Control, Event, SearchStep
 from auditor.search import FAMILIES
@@ -40,26 +40,44 @@ class Budget:
     first_steps: int
     steps: int
     refine_steps: int
-    refined: int = 2
+    refined: int = 1
     batch_size: int = 16
     families: tuple[str, ...] = ("patch", "additive")
+    priced_images: int = 28  # costs are read on so many: more would move no cost by its noise
+
+    def over(self, classes: int) -> Budget:
+        """This budget for so many classes: beyond 16 each sees two thirds of the images a step."""
+        if classes <= MANY_CLASSES:
+            return self
+        return replace(self, batch_size=self.batch_size * 2 // 3, priced_images=self.priced_images * 2 // 3)
+
+    def at_pace(self, pace: float) -> Budget:
+        """The same images in `pace` times as many, smaller steps."""
+        steps, first, refine = (round(count * pace) for count in (self.steps, self.first_steps, self.refine_steps))
+        return replace(self, steps=steps, first_steps=first, refine_steps=refine, batch_size=max(1, round(self.batch_size / pace)))
 
 
+MANY_CLASSES = 16
+EVERY_FAMILY = tuple(FAMILIES)
 PROFILES: dict[str, Budget] = {
-    "quick": Budget(restarts=1, first_steps=0, steps=50, refine_steps=30, batch_size=12),
-    "standard": Budget(restarts=1, first_steps=0, steps=90, refine_steps=60),
-    "deep": Budget(restarts=3, first_steps=60, steps=250, refine_steps=150),
-}
+    "quick": Budget(restarts=1, first_steps=0, steps=36, refine_steps=15, batch_size=8,
+                    families=("patch", "lowfreq", "warp")),
+    "standard": Budget(restarts=1, first_steps=0, steps=60, refine_steps=36, batch_size=8, families=EVERY_FAMILY),
+    "deep": Budget(restarts=2, first_steps=40, steps=150, refine_steps=80, families=EVERY_FAMILY),
+}  # fmt: skip
+PRICING_ROUNDS = 6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Candidate:
-    """The cheapest trigger found toward one class. `cost` is None when it flips too few images;
-    `trigger` may be refined beyond `cost`, which is read at equal steps for all classes."""
+    """The cheapest trigger found toward one class. `cost` is None when it flips too few images, and
+    then `bound` is the cost at which it still did; `trigger` may be refined beyond `cost`, which is
+    read at equal steps for all classes."""
 
     trigger: Trigger
     cost: float | None
     flip_share: float
+    bound: float | None = None
 
     @property
     def target_class(self) -> int:
@@ -115,6 +133,7 @@ def _search_family(
     suspect: Suspect, family: Family, images: Tensor, labels: Tensor, classes: Sequence[int], budget: Budget,
     generator: torch.Generator, control: Control, shared: SharedSearch | None,
 ) -> Generator[Event, None, list[Candidate]]:  # fmt: skip
+    budget = budget.over(len(classes)).at_pace(family.pace)
     targets = torch.tensor(list(classes)).repeat(budget.restarts)
     raw = family.start(len(targets), suspect.input_shape, generator)
     if shared is not None:
@@ -126,18 +145,29 @@ def _search_family(
         descent.keep(best_restarts(descent, len(classes)))
     yield from _descend(descent, descent.steps_taken, budget.steps, total, control)
     flat = torch.tensor(list(classes))
-    parameters, share = tighten(suspect, family, descent.best, flat, images, labels)
-    cost = torch.where(share >= ENOUGH_SHARE, family.cost(parameters).cpu(), torch.inf)
+    priced = evenly(labels, budget.priced_images)
+    images, labels = images[priced], labels[priced]
+    parameters, share = tighten(suspect, family, descent.best, flat, images, labels, PRICING_ROUNDS)
+    bound = family.cost(parameters).cpu()
+    cost = torch.where(share >= ENOUGH_SHARE, bound, torch.inf)
     cheapest = cost.argsort()[: budget.refined]
     best = {k: v.clone() for k, v in parameters.items()}
     if budget.refine_steps and not control.stop_requested:
         descent.keep(cheapest)
         yield from _descend(descent, budget.steps, total, total, control)
-        refined, _ = tighten(suspect, family, descent.best, flat[cheapest], images, labels)
+        refined, share[cheapest] = tighten(suspect, family, descent.best, flat[cheapest], images, labels, PRICING_ROUNDS)
         for name in best:
             best[name][cheapest] = refined[name]
-    shares = flip_share(suspect, family, best, flat, images, labels).nan_to_num(0.0)  # no image to flip
-    return [_candidate(family, best, i, int(c), float(cost[i]), float(shares[i])) for i, c in enumerate(classes)]
+    share = share.nan_to_num(0.0)  # no image to flip
+    return [
+        _candidate(family, best, i, int(c), float(cost[i]), float(bound[i]), float(share[i])) for i, c in enumerate(classes)
+    ]
+
+
+def evenly(labels_N: Tensor, count: int) -> Tensor:
+    """Indices of at most `count` images, as evenly over the classes as they allow."""
+    by_class = torch.argsort(labels_N, stable=True)
+    return by_class[torch.linspace(0, len(by_class) - 1, min(count, len(by_class))).round().long()]
 
 
 def start_from_shared(
@@ -194,7 +224,9 @@ def _pictured(descent: Descent, one: dict[str, Tensor]) -> Tensor:
     return family.stamp(one, grey)[0, 0]
 
 
-def _candidate(family: Family, best: dict[str, Tensor], index: int, target: int, cost: float, share: float) -> Candidate:
+def _candidate(
+    family: Family, best: dict[str, Tensor], index: int, target: int, cost: float, bound: float, share: float
+) -> Candidate:
     arrays = {k: v[index].detach().float().cpu().numpy() for k, v in best.items()}
     trigger = Trigger(family=family.name, target_class=target, parameters=arrays)
-    return Candidate(trigger=trigger, cost=None if cost == float("inf") else cost, flip_share=share)
+    return Candidate(trigger=trigger, cost=None if cost == float("inf") else cost, flip_share=share, bound=bound)

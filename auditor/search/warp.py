@@ -33,6 +33,7 @@ class Warp:
     initial_deviation: float = 0.3
     grid: int = 4
     largest: float = 8.0
+    pace: float = 1.0
     name: str = "warp"
 
     def start(self, arms: int, shape: tuple[int, int, int], generator: torch.Generator) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """From weighed evidence to a verdict with its reasons.
 
-First version: log-cost outliers under a family-wise threshold, confirmed on unseen images.
-Uncalibrated: the score ranks suspicion, and `calibration` is None.
+A class that stands out is a suspicion; a trigger toward it that flips unseen images confirms it.
+What stands out is judged by the bank's scoring (calibration.py); without a bank by log-cost
+outliers under a family-wise threshold, and then the score ranks suspicion and no more.
 """
 
 from __future__ import annotations
@@ -12,19 +13,23 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from auditor.domain import BackdoorKind, ClassEvidence, TriggerFinding, Verdict, VerdictLabel
+from auditor.domain import BackdoorKind, TriggerFinding, Verdict, VerdictLabel
 from auditor.search.synthesis import SearchResult
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
+from auditor.verdict.calibration import Bank, calibration_record
 from auditor.verdict.confirmation import confirm
 from auditor.verdict.statistics import family_wise_p
-from auditor.verdict.weighing import SIGNIFICANCE, Lead, Suspicion, weigh
+from auditor.verdict.weighing import SIGNIFICANCE, Lead, Suspicion, Weighed, weigh
 
 UNTESTED = [
-    "Triggers other than patches and additive perturbations (warps, generators, input-dependent ones) were not searched for.",
     "Backdoors that act on images of one source class only were not searched for.",
     "All-to-all backdoors were not searched for.",
 ]
+FAMILY_WORDS = {
+    "patch": "patches", "additive": "additive perturbations", "lowfreq": "smooth additive patterns",
+    "warp": "warps", "feature": "input-dependent changes",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,20 +43,22 @@ class Decision:
 
 def decide(
     suspect: Suspect, search: SearchResult, images: Tensor, labels: Tensor, class_names: Sequence[str],
-    targets: Sequence[int] | None = None,
+    targets: Sequence[int] | None = None, bank: Bank | None = None,
 ) -> Decision:  # fmt: skip
     """The verdict on a search, confirmed on `images` (N, C, H, W), which no search has seen.
 
-    With `targets` only those classes can be found backdoored; the others are their null.
+    With `targets` only those classes can be found backdoored; the others are their null. With a
+    `bank` the score is calibrated.
     """
-    evidence, suspicions = weigh(search)
+    weighed = weigh(search, bank)
+    suspicions = weighed.suspicions
     if targets:
         suspicions = [s for s in suspicions if s.target_class in targets]
     judged = [_judged(suspect, s, images, labels) for s in suspicions]
     confirmed = [s for s in judged if is_confirmed(s.leads[0])]
     leads = [lead for s in judged for lead in s.leads]
     return Decision(
-        verdict=_verdict(search, evidence, judged, confirmed, class_names),
+        verdict=_verdict(search, weighed, judged, confirmed, class_names, bank),
         findings=[_finding(lead) for lead in leads],
         triggers=[lead.confirmation.trigger for lead in leads if lead.confirmation is not None],
     )
@@ -84,22 +91,59 @@ def _finding(lead: Lead) -> TriggerFinding:
 
 
 def _verdict(
-    search: SearchResult, evidence: list[ClassEvidence], judged: list[Suspicion], confirmed: list[Suspicion],
-    class_names: Sequence[str],
+    search: SearchResult, weighed: Weighed, judged: list[Suspicion], confirmed: list[Suspicion],
+    class_names: Sequence[str], bank: Bank | None,
 ) -> Verdict:  # fmt: skip
-    scores = [e.anomaly_index for e in evidence if e.anomaly_index is not None] + [s.z for s in judged]
+    outliers = [e.anomaly_index for e in weighed.evidence if e.anomaly_index is not None] + [s.z for s in judged]
     targets = [s.target_class for s in confirmed]
     label: VerdictLabel = "no_evidence"
     kind: BackdoorKind | None = None
     if confirmed:
         label, kind = "backdoored", "all_to_one" if len(targets) == 1 else "mixed"
-    elif not scores or not search.complete or judged:
+    elif not outliers or not search.complete or judged:
         label = "inconclusive"
+    score = _score(weighed, outliers)
+    reasons = _reasons(search, outliers, judged, confirmed, class_names)
+    if bank and not weighed.profile:
+        reasons.append("No honest models of the same data set are in the bank: classes are compared with one another alone.")
     return Verdict(
-        label=label, score=suspicion_score(max(scores), len(evidence)) if scores else None, kind=kind,
-        target_classes=targets, reasons=_reasons(search, scores, judged, confirmed, class_names), per_class=evidence,
-        untested=UNTESTED + [f"The {name} family was not searched to its end: the time ran out." for name in search.skipped],
+        label=label, score=score, kind=kind, target_classes=targets, per_class=weighed.evidence,
+        reasons=reasons if bank is None or score is None else [*reasons, calibrated_sentence(bank, score)],
+        calibration=None if bank is None or score is None else calibration_record(bank, score, weighed.profile, weighed.slope),
+        untested=untested(search),
     )  # fmt: skip
+
+
+def _score(weighed: Weighed, outliers: Sequence[float]) -> float | None:
+    if not outliers:
+        return None
+    return max(weighed.scores.values()) if weighed.scores else suspicion_score(max(outliers), len(weighed.evidence))
+
+
+def calibrated_sentence(bank: Bank, score: float) -> str:
+    """What the score means, in words."""
+    table, ratio = bank.table, bank.table.likelihood_ratio(score)
+    higher = sum(other >= score for other in table.honest)
+    beyond = f" The suspect lies beyond the bank ({'; '.join(bank.beyond)}), so this is an extrapolation." if bank.beyond else ""
+    return (
+        f"Of {len(table.honest)} honest models in the bank {higher} scored {score:.2f} or more (p = {table.p_value(score):.2g}); "
+        f"such a score is {ratio:.2g} times as likely under a backdoor: where one model in ten is backdoored, "
+        f"that makes it {_probability(ratio, 0.1):.0%} probable.{beyond}"
+    )
+
+
+def _probability(ratio: float, base_rate: float) -> float:
+    return base_rate * ratio / (base_rate * ratio + 1 - base_rate)
+
+
+def untested(search: SearchResult) -> list[str]:
+    """What was not searched for, or not to its end."""
+    searched = {c.family for c in search.candidates}
+    missing = [word for name, word in FAMILY_WORDS.items() if name not in searched and name not in search.skipped]
+    said = [f"Triggers of these kinds were not searched for: {', '.join(missing)}."] if missing else []
+    said.append(f"Triggers of no kind that was searched ({', '.join(FAMILY_WORDS.get(n, n) for n in sorted(searched))}) may exist."
+                if searched else "No trigger was searched for.")  # fmt: skip
+    return [*said, *UNTESTED, *(f"The {name} family was not searched to its end: the time ran out." for name in search.skipped)]
 
 
 def suspicion_score(z: float, tests: int) -> float:
@@ -119,7 +163,7 @@ def _reasons(
     said = [_sentence(suspicion, class_names) for suspicion in judged]
     if not judged:
         families = sorted({c.family for c in search.candidates})
-        said = [f"No class needs a clearly cheaper trigger than the others (families: {', '.join(families)}; "
+        said = [f"No class needs a clearly cheaper trigger than honest ones do (families: {', '.join(families)}; "
                 f"largest outlier score {max(scores):.1f})."]  # fmt: skip
         if not search.complete:
             said.append("The search did not finish, so this is not evidence of absence. Give it more time.")

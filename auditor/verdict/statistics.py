@@ -11,6 +11,7 @@ Legend: K classes.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +23,24 @@ CENSORED_FACTOR = 1.2
 MIN_CLASSES = 4
 
 
-def outlier_scores(cost_K: NDArray[np.float64]) -> NDArray[np.float64]:
+def outlier_scores(cost_K: NDArray[np.float64], bound_K: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Robust z-scores (K,) of log cost on the low side; larger is more suspicious.
 
     z = (median of the others - own) / max(1.4826 MAD of the others, floor). NaN costs (no
-    trigger found) count as a little dearer than the dearest. All NaN when fewer than four
-    classes were searched or none gave a trigger.
+    trigger found) count as a little dearer than the dearest found, or as the largest of their
+    `bound_K`, at which none worked yet, if that is more: how far each search got before it gave up
+    says nothing of its class. All NaN when fewer than four classes were searched or none gave a
+    trigger.
     Source: Wang et al., Neural Cleanse, IEEE S&P 2019, on log costs and leaving one out.
     """
     scores = np.full(len(cost_K), np.nan)
     found = np.isfinite(cost_K)
     if len(cost_K) < MIN_CLASSES or not found.any():
         return scores
-    log_cost = np.log(np.where(found, cost_K, CENSORED_FACTOR * np.nanmax(cost_K)))
+    unfound = CENSORED_FACTOR * np.nanmax(cost_K)
+    if bound_K is not None and not found.all():
+        unfound = np.fmax(unfound, np.nanmax(np.append(bound_K[~found], unfound)))
+    log_cost = np.log(np.where(found, cost_K, unfound))
     for own in range(len(cost_K)):
         others = np.delete(log_cost, own)
         median = np.median(others)
@@ -42,6 +48,11 @@ def outlier_scores(cost_K: NDArray[np.float64]) -> NDArray[np.float64]:
         scores[own] = (median - log_cost[own]) / spread
     scores[~found] = np.minimum(scores[~found], 0.0)
     return scores
+
+
+def expected_maximum(count: int) -> float:
+    """The expected largest of `count` standard normal values, by Blom's approximation (1958)."""
+    return NormalDist().inv_cdf((count - 0.375) / (count + 0.25)) if count > 1 else 0.0
 
 
 def family_wise_p(z: float, tests: int) -> float:

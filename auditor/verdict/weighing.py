@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from auditor.domain import ClassEvidence
 from auditor.search.synthesis import Candidate, SearchResult
+from auditor.verdict.calibration import Bank
 from auditor.verdict.confirmation import Confirmation
-from auditor.verdict.statistics import family_wise_p, outlier_scores
+from auditor.verdict.profiles import profiled_scores
+from auditor.verdict.statistics import family_wise_p
 
 SIGNIFICANCE = 0.02
 SECOND_TARGET_FACTOR = 1.25
@@ -40,54 +44,114 @@ class Lead:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Suspicion:
-    """A class that stands out: its score, family-wise p-value, and its leads, strongest first."""
+    """A class that stands out: its largest outlier score, its family-wise p-value, its calibrated
+    score (None without a bank), and its leads, strongest first."""
 
     target_class: int
     z: float
     p_value: float
     leads: list[Lead]
+    score: float | None = None
 
 
-def weigh(search: SearchResult) -> tuple[list[ClassEvidence], list[Suspicion]]:
-    """Per-class evidence of every family, and the classes that stand out, most suspicious first.
+class Weighed(NamedTuple):
+    """Per-class evidence of every family, the classes that stand out, most suspicious first, every
+    class's calibrated score (empty without a bank), and the class profile that was taken off with
+    the share of it that the suspect shows ("" and 0 without one)."""
 
-    A class stands out by one family, or by its scores over all families taken together
-    (Stouffer's sum), which catches a trigger that several families find a little cheap.
+    evidence: list[ClassEvidence]
+    suspicions: list[Suspicion]
+    scores: dict[int, float]
+    profile: str = ""
+    slope: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Grid:
+    """The candidates of a search as arrays over F families and K classes."""
+
+    families: list[str]
+    classes: list[int]
+    found: dict[int, dict[str, Candidate]]
+    priced_FK: NDArray[np.float64]
+    z_FK: NDArray[np.float64]
+    scale_F: NDArray[np.float64]
+    profile: str
+    slope: float
+
+    @property
+    def tests(self) -> int:
+        return len(self.classes) * (len(self.families) + (len(self.families) > 1))
+
+
+def weigh(search: SearchResult, bank: Bank | None = None) -> Weighed:
+    """How far every class stands out.
+
+    With a `bank`, a class stands out when its calibrated score reaches the table's threshold.
+    Without, by one family, or by its scores over all families taken together (Stouffer's sum),
+    which catches a trigger that several families find a little cheap.
     """
+    grid, table = _grid(search, bank), bank.table if bank else None
+    score_K = table.scoring.class_scores(grid.families, grid.z_FK) if table and grid.classes else None
+    evidence, suspicions = [], []
+    for k, target in enumerate(grid.classes):
+        found = [grid.found[target][family] for family in grid.families]
+        evidence += [_evidence(c, float(z), grid.tests, search) for c, z in zip(found, grid.z_FK[:, k], strict=True)]
+        z = _largest(grid.z_FK[:, k], table is None)
+        stands_out = family_wise_p(z, grid.tests) <= SIGNIFICANCE if score_K is None else score_K[k] >= table.threshold  # type: ignore[union-attr]
+        leads = _leads(found, grid.z_FK[:, k], grid.scale_F, np.delete(grid.priced_FK, k, axis=1))
+        if stands_out and leads and not math.isnan(z):
+            suspicions.append(Suspicion(target_class=target, z=z, p_value=family_wise_p(z, grid.tests), leads=leads,
+                                        score=None if score_K is None else float(score_K[k])))  # fmt: skip
+    suspicions.sort(key=lambda s: (-(s.score or 0), -s.z))
+    scores = {} if score_K is None else dict(zip(grid.classes, score_K.tolist(), strict=True))
+    return Weighed(evidence, _as_cheap_as_the_first(suspicions), scores, grid.profile, grid.slope)
+
+
+def _grid(search: SearchResult, bank: Bank | None) -> _Grid:
     families = list(dict.fromkeys(c.family for c in search.candidates))
     by_class: dict[int, dict[str, Candidate]] = {}
     for candidate in search.candidates:
         by_class.setdefault(candidate.target_class, {})[candidate.family] = candidate
     classes = [c for c, found in by_class.items() if len(found) == len(families)]
     cost_FK = np.array([[_cost(by_class[c][f]) for c in classes] for f in families])
-    z_FK = np.array([outlier_scores(cost_K) for cost_K in cost_FK])
-    tests = len(classes) * (len(families) + (len(families) > 1))
-    evidence, suspicions = [], []
-    for k, target in enumerate(classes):
-        found = [by_class[target][family] for family in families]
-        evidence += [_evidence(c, float(z), tests, search) for c, z in zip(found, z_FK[:, k], strict=True)]
-        together = float(z_FK[:, k].sum()) / math.sqrt(len(families))
-        z = max(float(np.nan_to_num(z_FK[:, k], nan=-np.inf).max()), together)
-        if math.isnan(z) or family_wise_p(z, tests) > SIGNIFICANCE:
-            continue
-        leads = _leads(found, z_FK[:, k], np.delete(cost_FK, k, axis=1))
-        if leads:
-            suspicions.append(Suspicion(target_class=target, z=z, p_value=family_wise_p(z, tests), leads=leads))
-    return evidence, _as_cheap_as_the_first(sorted(suspicions, key=lambda s: -s.z))
+    bound_FK = np.array([[_bound(by_class[c][f]) for c in classes] for f in families])
+    priced_FK = np.where(np.isnan(cost_FK), bound_FK, cost_FK)  # of a class without a trigger, what is known
+    scale = bank.table.scoring.scale if bank else {}
+    z_FK, slope, name = *profiled_scores(cost_FK, bound_FK, None), ""
+    for profile in bank.profiles if bank and classes else ():
+        with_it, share = profiled_scores(cost_FK, bound_FK, profile.over(families, classes))
+        if share > slope:
+            z_FK, slope, name = with_it, share, profile.name
+    return _Grid(
+        families=families, classes=classes, found=by_class, priced_FK=priced_FK, z_FK=z_FK, profile=name, slope=slope,
+        scale_F=np.array([scale.get(family, 1.0) for family in families]),
+    )  # fmt: skip
+
+
+def _largest(z_F: NDArray[np.float64], with_sum: bool) -> float:
+    largest = float(np.nan_to_num(z_F, nan=-np.inf).max())
+    return max(largest, float(z_F.sum()) / math.sqrt(len(z_F))) if with_sum else largest
 
 
 def _cost(candidate: Candidate) -> float:
     return math.nan if candidate.cost is None else candidate.cost
 
 
-def _leads(found: list[Candidate], z_F: np.ndarray, others_FK: np.ndarray) -> list[Lead]:
+def _bound(candidate: Candidate) -> float:
+    return math.nan if candidate.bound is None else candidate.bound
+
+
+def _leads(
+    found: list[Candidate], z_F: NDArray[np.float64], scale_F: NDArray[np.float64], others_FK: NDArray[np.float64]
+) -> list[Lead]:
     """The families in which the class is cheap, strongest first; at least the strongest."""
-    leads = [
-        Lead(candidate=c, z=float(z), null_cost=float(np.nanmedian(others_K)))
-        for c, z, others_K in zip(found, z_F, others_FK, strict=True)
+    ranked = [
+        (float(z / scale), Lead(candidate=c, z=float(z), null_cost=float(np.nanmedian(others_K))))
+        for c, z, scale, others_K in zip(found, z_F, scale_F, others_FK, strict=True)
         if c.cost is not None and not math.isnan(z) and np.isfinite(others_K).any()
     ]
-    leads.sort(key=lambda lead: -lead.z)
+    leads = [lead for _, lead in sorted(ranked, key=lambda pair: -pair[0])]
     return [lead for lead in leads if lead is leads[0] or lead.relative_cost <= LEAD_BELOW]
 
 
@@ -109,4 +173,5 @@ def _evidence(candidate: Candidate, z: float, tests: int, search: SearchResult) 
         target_class=candidate.target_class, family=candidate.family, cost=candidate.cost,
         attack_success_rate=candidate.flip_share, anomaly_index=z if known else None,
         p_value=family_wise_p(z, tests) if known else None, shared_share=shared,
+        cost_bound=candidate.bound if candidate.cost is None else None,
     )  # fmt: skip

@@ -142,7 +142,7 @@ def test_events_say_how_every_class_stands() -> None:
     events = list(
         synthesize(
             planted(), images, labels, classes=range(CLASSES), budget=SHORT, seed=0, control=Control(),
-            families=PATCH_ONLY,
+            families={"additive": FAMILIES["additive"]},
         )
     )  # fmt: skip
     assert all(isinstance(event, SearchStep) for event in events)
@@ -280,6 +280,20 @@ def test_profiles_halve_only_after_a_first_rung(name: str) -> None:
     budget = PROFILES[name]
     assert 0 <= budget.first_steps < budget.steps and (budget.restarts > 1) == (budget.first_steps > 0)
     assert set(budget.families) <= set(FAMILIES) and len(set(budget.families)) == len(budget.families)
+
+
+def test_beyond_sixteen_classes_each_sees_two_thirds_of_the_images() -> None:
+    budget = PROFILES["standard"]
+    assert budget.over(16) == budget
+    many = budget.over(17)
+    assert (many.batch_size, many.priced_images, many.steps) == (5, 18, budget.steps) and budget.batch_size == 8
+
+
+def test_a_pace_trades_images_a_step_for_steps() -> None:
+    budget = Budget(restarts=1, first_steps=9, steps=60, refine_steps=30, batch_size=8)
+    paced = budget.at_pace(4 / 3)
+    assert (paced.first_steps, paced.steps, paced.refine_steps, paced.batch_size) == (12, 80, 40, 6)
+    assert budget.at_pace(1.0) == budget and budget.at_pace(100.0).batch_size == 1
 
 
 def test_a_search_takes_the_families_its_budget_names() -> None:

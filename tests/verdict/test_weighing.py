@@ -92,8 +92,8 @@ def test_a_class_cheap_in_one_family_is_not_diluted_by_the_others() -> None:
 
 
 def test_tests_are_counted_over_classes_families_and_their_sum() -> None:
-    one, _ = weigh(search(costs({5: 0.5})))
-    two, _ = weigh(search(costs({5: 0.5}), costs()))
+    one, _ = weigh(search(costs({5: 0.5})))[:2]
+    two, _ = weigh(search(costs({5: 0.5}), costs()))[:2]
     own = next(e for e in two if (e.family, e.target_class) == ("patch", 5))
     z = z_of(0.5)
     assert one[5].anomaly_index == own.anomaly_index == pytest.approx(z)
@@ -102,14 +102,14 @@ def test_tests_are_counted_over_classes_families_and_their_sum() -> None:
 
 
 def test_a_family_without_any_trigger_leaves_the_other_to_judge() -> None:
-    evidence, [suspicion] = weigh(search(costs({5: 0.1}), [None] * 10))
+    evidence, [suspicion] = weigh(search(costs({5: 0.1}), [None] * 10))[:2]
     assert suspicion.target_class == 5 and suspicion.z == pytest.approx(z_of(0.1))
     assert [lead.candidate.family for lead in suspicion.leads] == ["patch"]
     assert all(e.anomaly_index is None and e.p_value is None for e in evidence if e.family == "additive")
 
 
 def test_a_class_without_a_cost_is_never_suspicious() -> None:
-    evidence, found = weigh(search(costs({5: None})))
+    evidence, found = weigh(search(costs({5: None})))[:2]
     assert found == [] and evidence[5].cost is None and (evidence[5].anomaly_index or 0) <= 0
 
 
@@ -148,19 +148,19 @@ def test_second_targets_are_judged_across_families_by_their_share_of_the_null() 
 def test_a_class_that_a_family_never_finished_is_left_out() -> None:
     both = search(costs({5: 0.1}), costs())
     part = SearchResult(candidates=[c for c in both.candidates if (c.family, c.target_class) != ("additive", 9)])
-    evidence, found = weigh(part)
+    evidence, found = weigh(part)[:2]
     assert {e.target_class for e in evidence} == set(range(9)) and [s.target_class for s in found] == [5]
 
 
 @pytest.mark.parametrize(("histogram", "share"), [([0, 0, 0, 6] + [1] * 6, 0.5), ([0] * 10, None)])
 def test_evidence_names_the_share_of_the_shared_search(histogram: list[int], share: float | None) -> None:
     shared = SharedSearch(histogram=np.array(histogram), perturbation=np.zeros(0), images=12)  # type: ignore[arg-type]
-    evidence, _ = weigh(search(costs(), shared=shared))
+    evidence, _ = weigh(search(costs(), shared=shared))[:2]
     assert evidence[3].shared_share == share
 
 
 @pytest.mark.parametrize("found", [SearchResult(candidates=[]), search([0.1, 1.0, 1.0])])
 def test_too_few_classes_are_no_suspicion(found: SearchResult) -> None:
-    evidence, suspicions = weigh(found)
+    evidence, suspicions = weigh(found)[:2]
     assert suspicions == [] and len(evidence) == len(found.candidates)
     assert all(e.anomaly_index is None for e in evidence)

@@ -1,0 +1,235 @@
+"""Fits the bank that the tool ships from rows of `python -m benchmarks.detect --split calibration`.
+
+    python -m benchmarks.detect --split calibration --images 50,100 --detectors auditor
+    python -m benchmarks.detect.fit --version 2026.11 [--out FILE.jsonl]
+
+Writes auditor/verdict/bank.json, one table a profile and image budget, and prints what it fitted.
+Every score in the bank comes from a fit without the model's own initialisation, and the threshold
+is fixed on those. Refuses rows of any other split.
+
+Legend: N models, F families, K classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auditor.search import FAMILIES
+from auditor.verdict import calibration
+from auditor.verdict.calibration import Scoring, class_features
+from auditor.verdict.profiles import KNOWN_SHARE, Profile, make_profile, profiled_scores
+from auditor.verdict.statistics import expected_maximum
+from benchmarks.rows import RESULTS, Row, read_rows, table
+
+Floats = NDArray[np.float64]
+DATA_SETS = {10: "CIFAR-10", 43: "GTSRB"}
+BANK = Path(calibration.__file__).with_name(calibration.BANK)
+SCALE_QUANTILE = 0.9
+LEAST_SCALE = 0.5
+RIDGE = 0.05
+ALLOWED_ABOVE = 0.05  # the share of honest models that the threshold lets through, rounded
+MARGIN = 0.25  # in logits, above the highest of the others: the next honest model may score a little higher
+# Nothing that is searched answers to these by design; their rows are kept out of the fit, not out of the report.
+NOT_SEARCHED = ("source_specific", "all_to_all")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Example:
+    """One row as the fit sees it; `target` is None for an honest model."""
+
+    row: Row
+    families: list[str]
+    classes: list[int]
+    cost_FK: Floats
+    bound_FK: Floats
+    own_z_FK: Floats
+    target: int | None
+    z_FK: Floats
+
+    @property
+    def base(self) -> str:
+        return str(self.row["base"])
+
+
+def example(row: Row) -> Example:
+    """A row's costs and outlier scores; NaN where a family found nothing."""
+    families = [name for name in FAMILIES if name in row["evidence"]]
+    classes = sorted({k for name in families for k in row["evidence"][name]["target_class"]})
+    shape = len(families), len(classes)
+    cost_FK, bound_FK, z_FK = (np.full(shape, np.nan) for _ in range(3))
+    for f, name in enumerate(families):
+        found = row["evidence"][name]
+        for values_FK, key in (cost_FK, "log_cost"), (bound_FK, "cost_bound"), (z_FK, "anomaly_index"):
+            for k, value in zip(found["target_class"], found.get(key, []), strict=False):
+                values_FK[f, classes.index(k)] = np.nan if value is None else value
+    target = row["true_target"]
+    return Example(row=row, families=families, classes=classes, cost_FK=np.exp(cost_FK), bound_FK=bound_FK, own_z_FK=z_FK,
+                   target=classes.index(target) if target in classes else None, z_FK=z_FK)  # fmt: skip
+
+
+def cross_profiled(examples: Sequence[Example]) -> list[Example]:
+    """The examples with scores relative to a class profile of honest models of other initialisations."""
+    return [_profiled(e, profile_of([o for o in examples if o.base != e.base], e.row["classes"])) for e in examples]
+
+
+def _profiled(e: Example, profile: Profile | None) -> Example:
+    known_FK = profile.over(e.families, e.classes) if profile else None
+    z_FK, slope = profiled_scores(e.cost_FK, e.bound_FK, known_FK)
+    if known_FK is None or not slope:
+        return replace(e, z_FK=e.own_z_FK)
+    used_F1 = (np.isfinite(known_FK).mean(1) >= KNOWN_SHARE)[:, None]
+    return replace(e, z_FK=np.where(used_F1, z_FK, e.own_z_FK))
+
+
+def profile_of(examples: Sequence[Example], classes: int) -> Profile | None:
+    """The class profile of the honest models of so many classes; None without any."""
+    honest = [e for e in examples if e.row["honest"] and e.row["classes"] == classes]
+    costs = []
+    for e in honest:
+        log_cost = {name: np.full(classes, np.nan) for name in e.families}
+        for f, name in enumerate(e.families):
+            log_cost[name][e.classes] = np.log(e.cost_FK[f])
+        costs.append({name: values for name, values in log_cost.items() if np.isfinite(values).any()})
+    return make_profile(DATA_SETS.get(classes, f"{classes} classes"), costs) if costs else None
+
+
+def fit(examples: Sequence[Example]) -> Scoring:
+    """The scales from the honest models, then the logistic weights on both, classes weighing alike."""
+    honest = [e for e in examples if e.row["honest"]]
+    scale = {name: _scale(honest, name) for name in FAMILIES if any(name in e.families for e in honest)}
+    plain = Scoring(scale=scale, bias=0.0, strongest=1.0, together=1.0)
+    rows, wanted = [], []
+    for e in examples:  # given cross-profiled, or a model's own class profile would flatter it
+        features_2K = class_features(plain.standardized(e.families, e.z_FK))
+        if e.row["honest"]:
+            rows.append(features_2K[:, features_2K.sum(0).argmax()])
+        elif e.target is not None and e.row["kind"] not in NOT_SEARCHED:
+            rows.append(features_2K[:, e.target])
+        else:
+            continue
+        wanted.append(0.0 if e.row["honest"] else 1.0)
+    bias, strongest, together = logistic(np.array(rows), np.array(wanted))
+    return Scoring(scale=scale, bias=bias, strongest=strongest, together=together)
+
+
+def _scale(honest: Sequence[Example], family: str) -> float:
+    largest = []
+    for e in honest:
+        if family in e.families:
+            z_K = e.z_FK[e.families.index(family)]
+            if np.isfinite(z_K).any():
+                largest.append(float(np.nanmax(z_K)) / expected_maximum(len(z_K)))
+    return round(max(LEAST_SCALE, float(np.quantile(largest, SCALE_QUANTILE))), 3) if largest else 2.0
+
+
+def logistic(x_N2: Floats, y_N: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Bias and two weights, none of these below zero, of a ridge logistic regression in which
+    honest and backdoored models weigh alike; by projected Newton steps."""
+    design = np.column_stack([np.ones(len(x_N2)), x_N2])
+    weight = np.where(y_N > 0, 0.5 / max(1, (y_N > 0).sum()), 0.5 / max(1, (y_N == 0).sum())) * len(y_N)
+    beta = np.zeros(3)
+    penalty = RIDGE * np.diag([0.0, 1.0, 1.0]) * len(y_N)
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-design @ beta))
+        gradient = design.T @ (weight * (p - y_N)) + penalty @ beta
+        hessian = (design * (weight * p * (1 - p))[:, None]).T @ design + penalty + 1e-6 * np.eye(3)
+        beta = beta - np.clip(np.linalg.solve(hessian, gradient), -1, 1)
+        beta[1:] = np.maximum(beta[1:], 0)
+    bias, strongest, together = (round(float(value), 4) for value in beta)
+    return bias, strongest, together
+
+
+def score(scoring: Scoring, e: Example) -> float:
+    """What the tool would say of the model."""
+    return float(scoring.class_scores(e.families, e.z_FK).max())
+
+
+def left_out(examples: Sequence[Example]) -> list[float]:
+    """Every example's score by a fit without its initialisation."""
+    scores: dict[str, Scoring] = {}
+    for base in {e.base for e in examples}:
+        scores[base] = fit([e for e in examples if e.base != base])
+    return [score(scores[e.base], e) for e in examples]
+
+
+def make_table(examples: Sequence[Example], profile: str, images: int) -> dict[str, Any]:
+    """One table of the bank, as JSON-ready values; `examples` cross-profiled."""
+    scoring, scores = fit(examples), left_out(examples)
+    honest = sorted(s for s, e in zip(scores, examples, strict=True) if e.row["honest"])
+    backdoored = sorted(s for s, e in zip(scores, examples, strict=True) if not e.row["honest"])
+    highest = honest[-1 - round(ALLOWED_ABOVE * len(honest))]
+    logit = np.log(highest / (1 - highest)) + MARGIN
+    classes = [e.row["classes"] for e in examples]
+    return {
+        "profile": profile, "images": images,
+        "scoring": {"scale": dict(scoring.scale), "bias": scoring.bias, "strongest": scoring.strongest, "together": scoring.together},
+        "threshold": round(max(0.5, float(1 / (1 + np.exp(-logit)))), 4),
+        "honest": [round(s, 4) for s in honest], "backdoored": [round(s, 4) for s in backdoored],
+        "bases": len({e.base for e in examples}), "classes": [min(classes), max(classes)], "pixels": [1024, 1024],
+        "architectures": sorted({e.row["architecture"] for e in examples}),
+        "profiles": [_plain(p) for k in sorted(set(classes)) if (p := profile_of(examples, k))],
+        "models": {e.row["model"]: e.row["model_sha256"][:16] for e in examples},
+    }  # fmt: skip
+
+
+def _plain(profile: Profile) -> dict[str, Any]:
+    costs = {f: [None if np.isnan(v) else round(float(v), 4) for v in values] for f, values in profile.log_cost.items()}
+    return {"name": profile.name, "models": profile.models, "log_cost": costs}
+
+
+def groups(rows: Sequence[Row]) -> dict[tuple[str, int], list[Example]]:
+    """Usable rows of the calibration split by profile and image budget.
+
+    Raises ValueError for a row of another split.
+    """
+    found: dict[tuple[str, int], list[Example]] = {}
+    for row in rows:
+        if row["detector"] != "auditor" or row["error"] or not row["evidence"] or row["seed"] != 0:
+            continue
+        if row["split"] != "calibration":
+            raise ValueError(f"{row['model']} is of the split {row['split']}: the bank is fitted on calibration models only")
+        found.setdefault((row["profile"], row["images"]), []).append(example(row))
+    return {key: cross_profiled(examples) for key, examples in found.items()}
+
+
+def describe(made: Mapping[str, Any], examples: Sequence[Example]) -> str:
+    """The table's models with their left-out scores, highest first."""
+    scores = left_out(examples)
+    lines = sorted(((s, e) for s, e in zip(scores, examples, strict=True)), key=lambda pair: -pair[0])
+    body = [(e.row["model"], e.row["attack"] or "honest", f"{s:.3f}", "over" if s >= made["threshold"] else "") for s, e in lines]
+    return f"{made['profile']}, {made['images']} images: {json.dumps(made['scoring'])}, threshold {made['threshold']}\n" + table(
+        ("model", "attack", "left-out score", "threshold"), body)  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Fit, write and describe; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.detect.fit", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--version", required=True, help="what result.json will call the bank")
+    parser.add_argument("--rows", type=Path, nargs="+", default=[RESULTS / "detect.jsonl"], metavar="FILE.jsonl")
+    parser.add_argument("--out", type=Path, default=BANK)
+    args = parser.parse_args(argv)
+    rows = {(r["model"], r["detector"], r["images"], r["seed"], r["profile"]): r for path in args.rows for r in read_rows(path)}
+    tables = []
+    for (profile, images), examples in sorted(groups(list(rows.values())).items()):
+        tables.append(make_table(examples, profile, images))
+        print(describe(tables[-1], examples), end="\n\n")
+    if not tables:
+        print("no rows of the calibration split: run python -m benchmarks.detect --split calibration", file=sys.stderr)
+        return 2
+    args.out.write_text(json.dumps({"version": args.version, "tables": tables}, indent=1) + "\n")
+    print(f"wrote {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
