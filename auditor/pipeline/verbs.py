@@ -12,7 +12,7 @@ import torch
 
 from auditor import __version__
 from auditor.checkpoint.sniff import open_regular
-from auditor.domain import AuditResult, Request, Verdict, exit_code
+from auditor.domain import AuditResult, Request, exit_code
 from auditor.errors import AuditorError, Cancelled, OutputError, UsageError, printable
 from auditor.events import AuditFinished, Control, Event, FileWritten, Notice
 from auditor.files import sha256_of
@@ -20,6 +20,7 @@ from auditor.images import CleanImages
 from auditor.pipeline.opening import check_suspect, open_suspect, read_images
 from auditor.pipeline.session import Session, Steps, choose_device, configure, new_result, stage
 from auditor.pipeline.stages import ONNX, SAFETENSORS, attend, confirmed_triggers, detect, export, provenance, unlearn
+from auditor.pipeline.weights_only import detect_without_images
 from auditor.runs import RunFolder
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
@@ -174,7 +175,7 @@ def sanitize(session: Session) -> Steps:
 def _find(session: Session) -> Steps:
     yield from stage(session, "open", "Opening the model", open_suspect(session))
     if session.clean is None or not len(session.clean):
-        session.update(verdict=_without_images())
+        yield from stage(session, "detect", "Reading the weights, without images", detect_without_images(session))
         return
     yield from stage(session, "preflight", "Checking that the model works", check_suspect(session))
     if session.result.verdict is None:
@@ -188,14 +189,6 @@ def _repair(session: Session) -> Steps:
     if session.sanitized is not None:
         yield from stage(session, "attend", "Reading the model's attention", attend(session))
     yield from stage(session, "export", "Exporting", export(session))
-
-
-def _without_images() -> Verdict:
-    return Verdict(
-        label="inconclusive", score=None,
-        reasons=["There are no clean images, so the model's behaviour was not examined. Give some with --clean PATH."],
-        untested=["Behaviour: without clean images only the file and its architecture were examined."],
-    )  # fmt: skip
 
 
 def export_only(session: Session) -> Steps:

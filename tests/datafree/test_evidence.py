@@ -1,80 +1,59 @@
-"""All evidences together: the planted target is found on noise carriers, its honest twin has none."""
+"""Both evidences together: the planted target is found without an image, its honest twin has none."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 
 import numpy as np
 import pytest
-import torch
 from planted import CLASSES, TARGET, planted
 
-from auditor.datafree import DataFreeEvidence, class_consensus, data_free_evidence, data_free_score, surrogate_costs
+from auditor import datafree
+from auditor.datafree import HONEST_REACH, DataFreeEvidence, class_consensus, data_free_evidence, data_free_score
 from auditor.datafree.margins import Margins
 from auditor.datafree.rows import Rows
-from auditor.datafree.surrogates import Surrogates, surrogate_images
-from auditor.events import Control, drain
-from auditor.search.synthesis import Budget
-
-PATCHES = Budget(restarts=1, first_steps=0, steps=60, refine_steps=0, batch_size=6, families=("patch",))
 
 
-def _evidence(mean_z: list[float], margin_z: list[float]) -> DataFreeEvidence:
+def _evidence(mean_z: list[float], margin_z: list[float] | None) -> DataFreeEvidence:
     zero = np.zeros(len(mean_z))
     rows = Rows(norm=zero, mean=zero, cosine=zero, norm_z=zero, mean_z=np.array(mean_z), cosine_z=zero)
-    margins = Margins(margin=zero, z=np.array(margin_z), p_value=1.0)
-    return DataFreeEvidence(rows=rows, margins=margins, cost={}, cost_z={}, basis="not made")
+    margins = None if margin_z is None else Margins(margin=zero, z=np.array(margin_z), p_value=1.0)
+    return DataFreeEvidence(rows=rows, margins=margins)
 
 
-def test_the_score_is_the_largest_mean_z_of_one_class() -> None:
+def _rank(largest: float) -> float:
+    return 1 / (1 + math.exp(HONEST_REACH - largest))
+
+
+def test_the_score_ranks_the_largest_mean_z_of_one_class() -> None:
     agreeing = _evidence([0.0, 4.0, 1.0, 0.0], [1.0, 2.0, 0.0, 0.0])
     np.testing.assert_allclose(class_consensus(agreeing), [0.5, 3.0, 0.5, 0.0])
-    assert data_free_score(agreeing) == 3.0
+    assert data_free_score(agreeing) == pytest.approx(_rank(3.0))
     # The same outliers in different classes count half, and none counts beyond six.
-    assert data_free_score(_evidence([0.0, 4.0, 1.0, 0.0], [2.0, -1.0, 0.0, 0.0])) == 1.5
-    assert data_free_score(_evidence([900.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0])) == 4.0
+    assert data_free_score(_evidence([0.0, 4.0, 1.0, 0.0], [2.0, -1.0, 0.0, 0.0])) == pytest.approx(_rank(1.5))
+    assert data_free_score(_evidence([900.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 0.0])) == pytest.approx(_rank(4.0))
 
 
-def test_too_few_classes_have_no_score() -> None:
-    assert np.isnan(data_free_score(_evidence([np.nan] * 3, [np.nan] * 3)))
-
-
-def test_the_planted_targets_patch_is_the_cheapest_on_noise_and_the_twins_is_not() -> None:
-    backdoored, honest = (
-        drain(data_free_evidence(planted(strength), seed=0, control=Control(), budget=PATCHES))
-        for strength in (40.0, 0.0)
-    )
-    assert backdoored.basis == "smooth noise"
-    assert int(np.nanargmax(backdoored.cost_z["patch"])) == TARGET
-    assert int(class_consensus(backdoored).argmax()) == TARGET
-    assert data_free_score(backdoored) > data_free_score(honest) + 1
-
-
-def test_without_a_budget_nothing_is_searched() -> None:
+def test_rows_stand_alone_where_margins_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert data_free_score(_evidence([0.0, 4.0, 1.0, 0.0], None)) == pytest.approx(_rank(4.0))
+    monkeypatch.setattr(datafree, "MOST_PIXELS", 1)
     suspect = planted()
-    found = drain(data_free_evidence(suspect, seed=0, control=Control(), budget=None))
-    assert found.cost == {} and found.basis == "not made"
+    assert data_free_evidence(suspect, seed=0).margins is None and suspect.meter.forward_images == 0
+
+
+@pytest.mark.parametrize("z", [[np.nan] * 3, [np.inf, 0.0, 0.0, np.nan]])
+def test_too_few_classes_and_broken_weights_have_no_score(z: list[float]) -> None:
+    assert data_free_score(_evidence(z, z)) is None
+
+
+def test_the_planted_target_stands_out_and_its_twin_does_not() -> None:
+    backdoored, honest = (data_free_evidence(planted(strength), seed=0) for strength in (40.0, 0.0))
+    assert int(class_consensus(backdoored).argmax()) == TARGET
+    high, low = data_free_score(backdoored), data_free_score(honest)
+    assert high is not None and low is not None and high > low
+
+
+def test_it_costs_480_images_a_class() -> None:
+    suspect = planted()
+    data_free_evidence(suspect, seed=0)
     assert suspect.meter.backward_images == CLASSES * 8 * 60
-
-
-def test_the_same_seed_gives_the_same_costs() -> None:
-    few = replace(PATCHES, steps=5)
-    first, again = (
-        drain(surrogate_costs(s, surrogate_images(s, seed=2), budget=few, seed=2, control=Control()))
-        for s in (planted(), planted())
-    )
-    np.testing.assert_array_equal(first["patch"], again["patch"])
-
-
-def test_a_stopped_search_reports_no_family() -> None:
-    control = Control()
-    control.stop()
-    images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    surrogates = Surrogates(images=images, labels=torch.arange(6), basis="smooth noise", mismatch=float("nan"))
-    assert drain(surrogate_costs(planted(), surrogates, budget=PATCHES, seed=0, control=control)) == {}
-
-
-@pytest.mark.parametrize("strength", [0.0, 40.0])
-def test_every_score_is_finite(strength: float) -> None:
-    found = drain(data_free_evidence(planted(strength), seed=1, control=Control(), budget=None))
-    assert np.isfinite(data_free_score(found))
