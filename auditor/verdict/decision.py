@@ -26,6 +26,7 @@ UNTESTED = [
     "Backdoors that act on images of one source class only were not searched for.",
     "All-to-all backdoors were not searched for.",
 ]
+TELLING_SHARE = 0.5
 FAMILY_WORDS = {
     "patch": "patches", "additive": "additive perturbations", "lowfreq": "smooth additive patterns",
     "warp": "warps", "feature": "input-dependent changes",
@@ -56,12 +57,18 @@ def decide(
         suspicions = [s for s in suspicions if s.target_class in targets]
     judged = [_judged(suspect, s, images, labels) for s in suspicions]
     confirmed = [s for s in judged if is_confirmed(s.leads[0])]
-    leads = [lead for s in judged for lead in s.leads]
+    leads = [lead for s in judged for lead in (s.leads if bank is None else telling(s.leads))]
     return Decision(
         verdict=_verdict(search, weighed, judged, confirmed, class_names, bank),
         findings=[_finding(lead) for lead in leads],
         triggers=[lead.confirmation.trigger for lead in leads if lead.confirmation is not None],
     )
+
+
+def telling(leads: Sequence[Lead]) -> list[Lead]:
+    """The first lead and those that stand out nearly as much: where one family meets the backdoor,
+    what others find is mostly the class's own, and unlearning it would cost accuracy for nothing."""
+    return [lead for lead in leads if lead is leads[0] or lead.standing >= TELLING_SHARE * leads[0].standing]
 
 
 def is_confirmed(lead: Lead) -> bool:
@@ -76,7 +83,7 @@ def _judged(suspect: Suspect, suspicion: Suspicion, images: Tensor, labels: Tens
         replace(lead, confirmation=confirm(suspect, lead.candidate, lead.null_cost, images, labels))
         for lead in suspicion.leads
     ]
-    leads.sort(key=lambda lead: (not is_confirmed(lead), -lead.z))
+    leads.sort(key=lambda lead: (not is_confirmed(lead), -(lead.standing or lead.z)))
     return replace(suspicion, leads=leads)
 
 

@@ -28,12 +28,14 @@ LEAD_BELOW = 0.8
 class Lead:
     """One family's candidate toward a suspicious class, and what confirmation made of it.
 
-    `null_cost` is the median cost of the other classes in that family.
+    `null_cost` is the median cost of the other classes in that family, and `standing` its z in
+    units of what honest models reach in that family (z itself without a bank).
     """
 
     candidate: Candidate
     z: float
     null_cost: float
+    standing: float = 0.0
     confirmation: Confirmation | None = None
 
     @property
@@ -147,11 +149,11 @@ def _leads(
 ) -> list[Lead]:
     """The families in which the class is cheap, strongest first; at least the strongest."""
     ranked = [
-        (float(z / scale), Lead(candidate=c, z=float(z), null_cost=float(np.nanmedian(others_K))))
+        Lead(candidate=c, z=float(z), null_cost=float(np.nanmedian(others_K)), standing=float(z / scale))
         for c, z, scale, others_K in zip(found, z_F, scale_F, others_FK, strict=True)
         if c.cost is not None and not math.isnan(z) and np.isfinite(others_K).any()
     ]
-    leads = [lead for _, lead in sorted(ranked, key=lambda pair: -pair[0])]
+    leads = sorted(ranked, key=lambda lead: -lead.standing)
     return [lead for lead in leads if lead is leads[0] or lead.relative_cost <= LEAD_BELOW]
 
 
