@@ -152,7 +152,7 @@ def _fresh_check(weighed: Weighed, target: int, bank: Bank | None) -> Check:
     searched = any(e.target_class == target for e in fresh)
     said = ", ".join(f"{family} {share:.0%}" for family, share in shares.items()) or "no trigger found"
     if bank is not None and target in weighed.scores:
-        score, most = weighed.scores[target], bank.table.threshold
+        score, most = weighed.scores[target], bank.threshold
         return Check(
             name=f"A fresh search no longer singles out class {target}", passed=score < most,
             measured=f"score {score:.2f}; cost relative to the other classes' median: {said}", allowed=f"score below {most:.2f}",

@@ -27,8 +27,8 @@ from auditor.events import Control, Event, SharedSearchStep
 from auditor.suspect import Suspect
 
 # The sorted shares of shared labels that honest models showed (benchmarks/RESULTS.md, "shared"):
-# the mean of two honest development models. Only the excess over them is news.
-HONEST_SHARES = (0.415, 0.34, 0.14, 0.065, 0.04)
+# the mean of 15 honest calibration models. Only the excess over them is news.
+HONEST_SHARES = (0.633, 0.201, 0.077, 0.044, 0.031)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

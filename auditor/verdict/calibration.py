@@ -29,6 +29,8 @@ from auditor.verdict.statistics import expected_maximum
 Scores = NDArray[np.float64]
 BANK = "bank.json"
 BASE_RATES = (0.01, 0.1, 0.5)
+WIDENED_BY = 1.0  # in logits, where a suspect lies beyond the bank; not measured, as nothing there is
+ARCHITECTURE = "architecture"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,7 @@ class Table:
         if not self.pixels[0] <= pixels <= self.pixels[1]:
             said.append(f"{pixels} pixels (the bank: {self.pixels[0]} to {self.pixels[1]})")
         if architecture not in self.architectures:
-            said.append(f"architecture {architecture or 'unknown'}")
+            said.append(f"{ARCHITECTURE} {architecture or 'unknown'}")
         return said
 
 
@@ -111,6 +113,18 @@ class Bank:
     table: Table
     profiles: Sequence[Profile] = ()
     beyond: Sequence[str] = ()
+
+    @property
+    def threshold(self) -> float:
+        """The table's threshold; wider where the budget, classes or pixels lie beyond the bank.
+
+        An architecture that the bank has not seen is said and no more: scores are relative to the
+        network's own classes.
+        """
+        if all(said.startswith(ARCHITECTURE) for said in self.beyond):
+            return self.table.threshold
+        odds = self.table.threshold / (1 - self.table.threshold) * math.exp(WIDENED_BY)
+        return odds / (1 + odds)
 
 
 @functools.cache
@@ -149,7 +163,7 @@ def calibration_record(used: Bank, score: float, profile: str, slope: float) -> 
     table = used.table
     ratio = table.likelihood_ratio(score)
     return {
-        "bank": bank()[0], "profile": table.profile, "images": table.images, "threshold": table.threshold,
+        "bank": bank()[0], "profile": table.profile, "images": table.images, "threshold": round(used.threshold, 4),
         "honest_models": len(table.honest), "backdoored_models": len(table.backdoored), "initialisations": table.bases,
         "bank_false_alarms": sum(s >= table.threshold for s in table.honest),
         "bank_detected": sum(s >= table.threshold for s in table.backdoored),

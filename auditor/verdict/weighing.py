@@ -89,7 +89,7 @@ class _Grid:
 def weigh(search: SearchResult, bank: Bank | None = None) -> Weighed:
     """How far every class stands out.
 
-    With a `bank`, a class stands out when its calibrated score reaches the table's threshold.
+    With a `bank`, a class stands out when its calibrated score reaches the threshold.
     Without, by one family, or by its scores over all families taken together (Stouffer's sum),
     which catches a trigger that several families find a little cheap.
     """
@@ -100,7 +100,7 @@ def weigh(search: SearchResult, bank: Bank | None = None) -> Weighed:
         found = [grid.found[target][family] for family in grid.families]
         evidence += [_evidence(c, float(z), grid.tests, search) for c, z in zip(found, grid.z_FK[:, k], strict=True)]
         z = _largest(grid.z_FK[:, k], table is None)
-        stands_out = family_wise_p(z, grid.tests) <= SIGNIFICANCE if score_K is None else score_K[k] >= table.threshold  # type: ignore[union-attr]
+        stands_out = family_wise_p(z, grid.tests) <= SIGNIFICANCE if score_K is None else score_K[k] >= bank.threshold  # type: ignore[union-attr]
         leads = _leads(found, grid.z_FK[:, k], grid.scale_F, np.delete(grid.priced_FK, k, axis=1))
         if stands_out and leads and not math.isnan(z):
             suspicions.append(Suspicion(target_class=target, z=z, p_value=family_wise_p(z, grid.tests), leads=leads,

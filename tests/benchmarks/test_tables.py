@@ -111,7 +111,7 @@ def test_shares_are_sorted_and_honest_ones_are_means_over_models() -> None:
     assert shared_ablation.shares([0, 0]) == [0.0, 0.0]
     rows = [{"model": m, "honest": h, "with_twin": {"histogram": c}} for m, h, c in (
         ("a", True, [4, 0]), ("a", True, [2, 2]), ("b", True, [0, 4]), ("c", False, [1, 1]))]  # fmt: skip
-    assert shared_ablation.honest_shares(rows) == [0.88, 0.12]  # a: (1 + 0.5) / 2 = 0.75; b: 1
+    assert shared_ablation.honest_shares(rows) == [0.875, 0.125]  # a: (1 + 0.5) / 2 = 0.75; b: 1
     assert shared_ablation.honest_shares(rows[3:]) == []
 
 

@@ -99,6 +99,14 @@ def test_the_sentence_names_counts_and_extrapolation() -> None:
     assert "extrapolation" not in calibrated_sentence(Bank(table=table()), 0.6)
 
 
+@pytest.mark.parametrize(("beyond", "threshold"), [
+    ([], 0.7), (["architecture cifar:vgg11"], 0.7), (["12 images (the bank: 100)"], 0.8638),
+    (["7 classes (the bank: 10 to 43)", "architecture x"], 0.8638),
+])  # fmt: skip
+def test_the_threshold_is_wider_beyond_the_bank(beyond: list[str], threshold: float) -> None:
+    assert Bank(table=table(), beyond=beyond).threshold == pytest.approx(threshold, abs=1e-4)
+
+
 def test_what_lies_beyond_the_bank_is_named() -> None:
     inside = {"images": 60, "profile": "standard", "num_classes": 10, "pixels": 1024, "architecture": "cifar:resnet20"}
     assert table().beyond(**inside) == []  # type: ignore[arg-type]

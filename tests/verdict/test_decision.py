@@ -99,7 +99,7 @@ def test_evidence_covers_every_class_and_family() -> None:
         *found(CHEAP).candidates, *(Candidate(trigger=additive(k), cost=0.1, flip_share=0.99) for k in range(6)),
     ])  # fmt: skip
 
-    evidence, suspicions, _ = weigh(search)
+    evidence, suspicions = weigh(search)[:2]
 
     assert sorted((e.family, e.target_class) for e in evidence) == sorted((f, k) for f in ("patch", "additive") for k in range(6))
     by_class = {e.target_class: e for e in evidence if e.family == "patch"}
