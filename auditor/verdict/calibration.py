@@ -30,7 +30,7 @@ Scores = NDArray[np.float64]
 BANK = "bank.json"
 BASE_RATES = (0.01, 0.1, 0.5)
 WIDENED_BY = 1.0  # in logits, where a suspect lies beyond the bank; not measured, as nothing there is
-ARCHITECTURE = "architecture"
+ARCHITECTURE, PROFILE = "architecture", "profile"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class Table:
         """In words, where a model lies outside what the bank has seen; empty inside it."""
         said = []
         if profile != self.profile:
-            said.append(f"the {profile} profile (the bank: {self.profile})")
+            said.append(f"{PROFILE} {profile} (the bank: {self.profile})")
         if not self.images / 2 <= images <= self.images * 2:
             said.append(f"{images} images (the bank: {self.images})")
         if not self.classes[0] <= num_classes <= self.classes[1]:
@@ -116,12 +116,12 @@ class Bank:
 
     @property
     def threshold(self) -> float:
-        """The table's threshold; wider where the budget, classes or pixels lie beyond the bank.
+        """The table's threshold; wider where the images, classes or pixels lie beyond the bank.
 
-        An architecture that the bank has not seen is said and no more: scores are relative to the
-        network's own classes.
+        An architecture or profile that the bank has not seen is said and no more: scores are
+        relative to the network's own classes, all searched equally far.
         """
-        if all(said.startswith(ARCHITECTURE) for said in self.beyond):
+        if all(said.startswith((ARCHITECTURE, PROFILE)) for said in self.beyond):
             return self.table.threshold
         odds = self.table.threshold / (1 - self.table.threshold) * math.exp(WIDENED_BY)
         return odds / (1 + odds)

@@ -100,7 +100,7 @@ def test_the_sentence_names_counts_and_extrapolation() -> None:
 
 
 @pytest.mark.parametrize(("beyond", "threshold"), [
-    ([], 0.7), (["architecture cifar:vgg11"], 0.7), (["12 images (the bank: 100)"], 0.8638),
+    ([], 0.7), (["architecture cifar:vgg11"], 0.7), (["profile quick (the bank: standard)"], 0.7), (["12 images (the bank: 100)"], 0.8638),
     (["7 classes (the bank: 10 to 43)", "architecture x"], 0.8638),
 ])  # fmt: skip
 def test_the_threshold_is_wider_beyond_the_bank(beyond: list[str], threshold: float) -> None:
@@ -112,7 +112,7 @@ def test_what_lies_beyond_the_bank_is_named() -> None:
     assert table().beyond(**inside) == []  # type: ignore[arg-type]
     for changed, word in ({"images": 49}, "49 images"), ({"num_classes": 1000}, "1000 classes"), (
         {"pixels": 224 * 224}, "50176 pixels"), ({"architecture": "torchvision:vit_b_16"}, "vit_b_16"), (
-        {"profile": "deep"}, "deep profile"):  # fmt: skip
+        {"profile": "deep"}, "profile deep"):  # fmt: skip
         [said] = table().beyond(**(inside | changed))  # type: ignore[arg-type]
         assert word in said
 
