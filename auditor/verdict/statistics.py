@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 SPREAD_FLOOR = 0.15
 CENSORED_FACTOR = 1.2
 MIN_CLASSES = 4
+ENOUGH_FOUND = 3  # other classes with a trigger of their own; what is unknown of the rest would only blur them
 
 
 def outlier_scores(cost_K: NDArray[np.float64], bound_K: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Robust z-scores (K,) of log cost on the low side; larger is more suspicious.
 
-    z = (median of the others - own) / max(1.4826 MAD of the others, floor). NaN costs (no
-    trigger found) count as a little dearer than the dearest found, or as the largest of their
-    `bound_K`, at which none worked yet, if that is more: how far each search got before it gave up
-    says nothing of its class. All NaN when fewer than four classes were searched or none gave a
-    trigger.
+    z = (median of the others - own) / max(1.4826 MAD of the others, floor), over the others for
+    which a trigger was found (three at least). Where fewer were, those without one (NaN) count as a
+    little dearer than the dearest found, or as the largest of their `bound_K`, at which none worked
+    yet, if that is more. All NaN when fewer than four classes were searched or none gave a trigger.
     Source: Wang et al., Neural Cleanse, IEEE S&P 2019, on log costs and leaving one out.
     """
     scores = np.full(len(cost_K), np.nan)
@@ -42,7 +42,9 @@ def outlier_scores(cost_K: NDArray[np.float64], bound_K: NDArray[np.float64] | N
         unfound = np.fmax(unfound, np.nanmax(np.append(bound_K[~found], unfound)))
     log_cost = np.log(np.where(found, cost_K, unfound))
     for own in range(len(cost_K)):
+        known = np.delete(found, own)
         others = np.delete(log_cost, own)
+        others = others[known] if known.sum() >= ENOUGH_FOUND else others
         median = np.median(others)
         spread = max(1.4826 * float(np.median(np.abs(others - median))), SPREAD_FLOOR)
         scores[own] = (median - log_cost[own]) / spread

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from auditor.search import FAMILIES
 from auditor.verdict import calibration
 from auditor.verdict.calibration import Scoring, class_features
-from auditor.verdict.profiles import KNOWN_SHARE, Profile, make_profile, profiled_scores
-from auditor.verdict.statistics import expected_maximum
+from auditor.verdict.profiles import Profile, make_profile, profiled_scores
+from auditor.verdict.statistics import ENOUGH_FOUND, expected_maximum
 from benchmarks.rows import RESULTS, Row, read_rows, table
 
 Floats = NDArray[np.float64]
@@ -83,11 +83,10 @@ def cross_profiled(examples: Sequence[Example]) -> list[Example]:
 
 def _profiled(e: Example, profile: Profile | None) -> Example:
     known_FK = profile.over(e.families, e.classes) if profile else None
-    z_FK, slope = profiled_scores(e.cost_FK, e.bound_FK, known_FK)
-    if known_FK is None or not slope:
-        return replace(e, z_FK=e.own_z_FK)
-    used_F1 = (np.isfinite(known_FK).mean(1) >= KNOWN_SHARE)[:, None]
-    return replace(e, z_FK=np.where(used_F1, z_FK, e.own_z_FK))
+    z_FK, _ = profiled_scores(e.cost_FK, e.bound_FK, known_FK)
+    # Rows may lack the bounds that count where almost no class has a trigger: there their own scores stand.
+    found_F1 = (np.isfinite(e.cost_FK).sum(1) > ENOUGH_FOUND)[:, None]
+    return replace(e, z_FK=np.where(found_F1, z_FK, e.own_z_FK))
 
 
 def profile_of(examples: Sequence[Example], classes: int) -> Profile | None:
