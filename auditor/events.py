@@ -19,8 +19,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.domain import Verdict, from_plain, to_plain
+from auditor.domain import Verdict
 from auditor.errors import Cancelled
+from auditor.plain import from_plain, to_plain
 
 Picture = NDArray[np.float32] | str | None
 

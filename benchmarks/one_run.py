@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in LIBRARIES:
         __import__(name)
     import auditor
-    from auditor.domain import to_plain
+    from auditor.plain import to_plain
 
     spec = json.loads(arguments[0])
     libraries = memory("VmRSS")

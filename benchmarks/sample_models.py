@@ -16,8 +16,8 @@ from types import ModuleType
 
 import numpy as np
 
-from auditor.domain import to_plain
 from auditor.errors import AuditorError
+from auditor.plain import to_plain
 from benchmarks.measuring import Trial, export_suspect, normalization_of, read_run, sanitized_onnx
 from benchmarks.rows import RESULTS, ROOT, Row, append_row, commit, latest, rate_cell, read_rows, table
 

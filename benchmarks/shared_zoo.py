@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from auditor.domain import to_plain
+from auditor.plain import to_plain
 from benchmarks.measuring import Trial, export_suspect, normalization_of, sanitized_onnx, stratified, write_clean
 from benchmarks.one_run import run_once
 from benchmarks.rows import RESULTS, Row, append_row, commit, latest, rate_cell, read_rows, table

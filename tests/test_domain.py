@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auditor.domain import AuditResult, Interval, Rate, Verdict, exit_code, from_plain, to_json, to_plain
+from auditor.domain import AuditResult, Interval, Rate, Verdict, exit_code
+from auditor.plain import from_plain, to_json, to_plain
 
 
 def filled(kind: Any) -> Any:

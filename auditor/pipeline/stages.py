@@ -8,16 +8,7 @@ from typing import Any
 import torch
 
 from auditor import attention
-from auditor.domain import (
-    Attention,
-    Check,
-    Export,
-    TriggerFinding,
-    Unlearning,
-    Verdict,
-    from_plain,
-    to_plain,
-)  # fmt: skip
+from auditor.domain import Attention, Check, Export, TriggerFinding, Unlearning, Verdict
 from auditor.errors import InputError, OutputError
 from auditor.events import CandidateFound, FileWritten, Notice, VerdictReached
 from auditor.exporting import ONNX_TOLERANCE, describe, export_onnx, export_safetensors, onnx_parity
@@ -26,6 +17,7 @@ from auditor.pipeline.calibrating import FRESH, FRESH_PROFILE, bank_for
 from auditor.pipeline.monitoring import make_monitor
 from auditor.pipeline.pictures import stamped_arrays
 from auditor.pipeline.session import Session, Steps, as_indices
+from auditor.plain import from_plain, to_plain
 from auditor.remedy import Case, find_remedy
 from auditor.search.shared import SharedSearch, shared_search
 from auditor.search.shortlist import classes_to_search

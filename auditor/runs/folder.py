@@ -13,7 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from auditor.domain import AuditResult, to_json
+from auditor.domain import AuditResult
+from auditor.plain import to_json
 from auditor.errors import InputError, OutputError, UsageError, printable
 from auditor.events import Event
 from auditor.files import cannot_write, inside, read_plain, replacing, write_bytes

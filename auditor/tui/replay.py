@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from auditor.domain import Request, to_plain
+from auditor.domain import Request
 from auditor.errors import AuditorError, InputError, printable
 from auditor.events import Event, Notice, SearchStep, UnlearnStep, VerdictReached
+from auditor.plain import to_plain
 from auditor.report.reading import build, read_result
 from auditor.runs import load_picture, read_events
 from auditor.tui.state import RunState

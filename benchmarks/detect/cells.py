@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from auditor.domain import to_plain
+from auditor.plain import to_plain
 from benchmarks.detect import neural_cleanse
 from benchmarks.measuring import stratified
 from benchmarks.rows import Row, commit

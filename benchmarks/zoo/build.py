@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from auditor.domain import to_plain
+from auditor.plain import to_plain
 from benchmarks.zoo import networks
 from benchmarks.zoo.attacks import Attack, from_record
 from benchmarks.zoo.data import load_images

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from auditor.domain import to_plain
+from auditor.plain import to_plain
 from benchmarks.zoo.recipe import Recipe
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from auditor.domain import to_plain
+from auditor.plain import to_plain
 from benchmarks.zoo.data import ROOT
 from benchmarks.zoo.folders import is_done, write_model
 from benchmarks.zoo.recipe import Recipe

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from auditor.domain import to_plain
 from auditor.metrics import wilson
+from auditor.plain import to_plain
 from benchmarks.rows import append_row, cell, latest, rate_cell, read_rows, table
 
 

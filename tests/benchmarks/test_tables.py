@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auditor.domain import to_plain
 from auditor.metrics import wilson
+from auditor.plain import to_plain
 from benchmarks import sample_models, shared_ablation, shared_zoo
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from auditor.domain import to_plain
+from auditor.plain import to_plain
 from benchmarks.zoo import build as builder
 from benchmarks.zoo import data as zoo_data
 from benchmarks.zoo import networks

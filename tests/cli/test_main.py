@@ -13,8 +13,8 @@ import cli_fakes as fakes
 import pytest
 
 from auditor.cli.main import app, main
-from auditor.domain import to_plain
 from auditor.errors import InputError, UsageError
+from auditor.plain import to_plain
 
 VERBS = ["scan", "audit", "sanitize", "verify", "export", "report", "inspect", "tui", "doctor", "schema"]
 

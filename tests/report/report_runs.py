@@ -37,8 +37,8 @@ from auditor.domain import (
     Unlearning,
     Verdict,
     Verification,
-    to_json,
-)
+)  # fmt: skip
+from auditor.plain import to_json
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 TARGET = 3

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import recorded
 
-from auditor.domain import Request, to_json
+from auditor.domain import Request
 from auditor.errors import InputError
 from auditor.events import Event, encode
+from auditor.plain import to_json
 from auditor.tui.app import make_app, run
 from auditor.tui.replay import replay
 from auditor.tui.screens.base import AuditorScreen
