@@ -1,14 +1,14 @@
 """The zoo: poisoning, and the recipes against the house rules."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from zoo_examples import SHARED, example, needs_shared, random_images
 
 from benchmarks.zoo import networks
-from benchmarks.zoo.attacks import ATTACKS, Attack, BadNets, Sig
+from benchmarks.zoo.attacks import BadNets, Sig
 from benchmarks.zoo.data import Images
 from benchmarks.zoo.perturb import MEAN, STD
 from benchmarks.zoo.recipe import ZOO, Recipe
@@ -26,18 +26,6 @@ from benchmarks.zoo.train import (
     round_weights,
     thin,
 )
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-needs_shared = pytest.mark.skipif(not (SHARED / "zoo").is_dir(), reason="the shared folder is absent")
-
-
-def random_images(count: int = 4, channels: int = 3, size: int = 16) -> torch.Tensor:
-    return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(1))
-
-
-def example(name: str, **fields: object) -> Attack:
-    return ATTACKS[name](**{"target": 0, "poison_rate": 0.1} | fields)
-
 
 # --- poisoning ------------------------------------------------------------------------------
 

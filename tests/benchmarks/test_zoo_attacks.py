@@ -4,16 +4,15 @@ import dataclasses
 import json
 import math
 import runpy
-from pathlib import Path
 
 import pytest
 import torch
+from zoo_examples import SHARED, example, needs_shared, random_images
 
 from benchmarks.zoo.attacks import (
     ATTACKS,
     AdaptiveBlend,
     AllToAll,
-    Attack,
     BadNets,
     Blended,
     Bpp,
@@ -26,17 +25,6 @@ from benchmarks.zoo.attacks import (
     WaNet,
 )
 from benchmarks.zoo.perturb import ascend, fast_logits
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-needs_shared = pytest.mark.skipif(not (SHARED / "zoo").is_dir(), reason="the shared folder is absent")
-
-
-def random_images(count: int = 4, channels: int = 3, size: int = 16) -> torch.Tensor:
-    return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(1))
-
-
-def example(name: str, **fields: object) -> Attack:
-    return ATTACKS[name](**{"target": 0, "poison_rate": 0.1} | fields)
 
 
 def test_badnets_writes_its_checkerboard_one_pixel_from_the_corner():

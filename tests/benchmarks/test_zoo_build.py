@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from zoo_examples import SHARED, example, needs_shared, random_images
 
 from auditor.plain import to_plain
 from benchmarks.zoo import build as builder
 from benchmarks.zoo import data as zoo_data
 from benchmarks.zoo import networks
 from benchmarks.zoo.__main__ import main
-from benchmarks.zoo.attacks import ATTACKS, Attack, BadNets, from_record
+from benchmarks.zoo.attacks import BadNets, from_record
 from benchmarks.zoo.data import Images, cut_mosaic
 from benchmarks.zoo.kept import keep, read_manifest, restore
 from benchmarks.zoo.recipe import Recipe
@@ -32,18 +33,6 @@ from benchmarks.zoo.train import (
     measure,
     train,
 )
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-needs_shared = pytest.mark.skipif(not (SHARED / "zoo").is_dir(), reason="the shared folder is absent")
-
-
-def random_images(count: int = 4, channels: int = 3, size: int = 16) -> torch.Tensor:
-    return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(1))
-
-
-def example(name: str, **fields: object) -> Attack:
-    return ATTACKS[name](**{"target": 0, "poison_rate": 0.1} | fields)
-
 
 # --- data and building ----------------------------------------------------------------------
 

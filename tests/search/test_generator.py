@@ -6,16 +6,13 @@ import math
 
 import pytest
 import torch
-from planted import CLASSES, SIDE, TARGET, PlantedNet, planted_images
+from one_family import search_one_family
+from planted import CLASSES, TARGET, PlantedNet, planted_images
 from torch import Tensor
 
-from auditor.events import Control, drain
 from auditor.search.generator import Feature
-from auditor.search.synthesis import Budget, Candidate, synthesize
-from auditor.suspect import Suspect
 from auditor.triggers import MAX_WEIGHT
 
-BUDGET = Budget(restarts=1, first_steps=0, steps=60, refine_steps=0)
 SHAPE = (3, 8, 10)
 
 
@@ -37,19 +34,8 @@ class EchoNet(PlantedNet):
         return logits + self.strength * answer[:, None] * torch.eye(CLASSES)[TARGET]
 
 
-def searched(strength: float) -> list[Candidate]:
-    images, labels = planted_images()
-    suspect = Suspect(EchoNet(strength), num_classes=CLASSES, input_shape=(3, SIDE, SIDE))
-    return drain(
-        synthesize(
-            suspect, images, labels, classes=range(CLASSES), budget=BUDGET, seed=0, control=Control(),
-            families={"feature": Feature()},
-        )
-    ).candidates  # fmt: skip
-
-
 def test_a_change_that_follows_the_image_is_found() -> None:
-    found = searched(4000.0)
+    found = search_one_family(EchoNet(4000.0), "feature")
     cost = [candidate.cost or math.inf for candidate in found]
     assert 2 * cost[TARGET] < min(cost[:TARGET] + cost[TARGET + 1 :])
     # Then what it adds differs between images of different classes far more than within one.
@@ -60,7 +46,7 @@ def test_a_change_that_follows_the_image_is_found() -> None:
 
 
 def test_the_honest_twin_has_no_such_class() -> None:
-    cost = [candidate.cost or math.inf for candidate in searched(0.0)]
+    cost = [candidate.cost or math.inf for candidate in search_one_family(EchoNet(0.0), "feature")]
     assert 2 * min(cost) > sorted(cost)[CLASSES // 2]
 
 

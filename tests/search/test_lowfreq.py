@@ -7,16 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from planted import CLASSES, SIDE, TARGET, PlantedNet, planted_images
+from one_family import search_one_family
+from planted import CLASSES, SIDE, TARGET, PlantedNet
 from torch import Tensor
 
-from auditor.events import Control, drain
 from auditor.search.lowfreq import LowFrequency
-from auditor.search.synthesis import Budget, Candidate, synthesize
 from auditor.stamps import cosines
-from auditor.suspect import Suspect
 
-BUDGET = Budget(restarts=1, first_steps=0, steps=60, refine_steps=0)
 WAVE = (1, 5)  # half a period down the image, two and a half across
 
 
@@ -36,19 +33,8 @@ class WaveNet(PlantedNet):
         return logits + self.strength * share[:, None] * torch.eye(CLASSES)[TARGET]
 
 
-def searched(strength: float) -> list[Candidate]:
-    images, labels = planted_images()
-    suspect = Suspect(WaveNet(strength), num_classes=CLASSES, input_shape=(3, SIDE, SIDE))
-    return drain(
-        synthesize(
-            suspect, images, labels, classes=range(CLASSES), budget=BUDGET, seed=0, control=Control(),
-            families={"lowfreq": LowFrequency()},
-        )
-    ).candidates  # fmt: skip
-
-
 def test_a_wave_that_a_network_answers_to_is_found() -> None:
-    found = searched(600.0)
+    found = search_one_family(WaveNet(600.0), "lowfreq")
     cost = [candidate.cost or math.inf for candidate in found]
     assert 3 * cost[TARGET] < min(cost[:TARGET] + cost[TARGET + 1 :])
     power = np.square(found[TARGET].trigger.parameters["coefficients"][0])
@@ -56,7 +42,7 @@ def test_a_wave_that_a_network_answers_to_is_found() -> None:
 
 
 def test_the_honest_twin_has_no_such_class() -> None:
-    cost = [candidate.cost or math.inf for candidate in searched(0.0)]
+    cost = [candidate.cost or math.inf for candidate in search_one_family(WaveNet(0.0), "lowfreq")]
     assert 1.6 * min(cost) > float(np.median(cost))
 
 

@@ -6,16 +6,14 @@ import math
 
 import pytest
 import torch
+from one_family import search_one_family
 from planted import CLASSES, SIDE, TARGET, PlantedNet, planted_images
 from torch import Tensor
 
-from auditor.events import Control, drain
-from auditor.search.synthesis import Budget, Candidate, synthesize
+from auditor.search.synthesis import Candidate
 from auditor.search.warp import Warp
-from auditor.suspect import Suspect
 from auditor.triggers import MAX_SHIFT
 
-BUDGET = Budget(restarts=1, first_steps=0, steps=60, refine_steps=0)
 LINE = slice(11, SIDE)  # rows below the blocks that tell the classes
 
 
@@ -34,15 +32,9 @@ class LineNet(PlantedNet):
 
 
 def searched(strength: float) -> list[Candidate]:
-    images, labels = planted_images()
+    images, _ = planted_images()
     images[:, :, LINE, 7:9] = 0.9
-    suspect = Suspect(LineNet(strength), num_classes=CLASSES, input_shape=(3, SIDE, SIDE))
-    return drain(
-        synthesize(
-            suspect, images, labels, classes=range(CLASSES), budget=BUDGET, seed=0, control=Control(),
-            families={"warp": Warp()},
-        )
-    ).candidates  # fmt: skip
+    return search_one_family(LineNet(strength), "warp", images)
 
 
 def test_a_shift_that_a_network_answers_to_is_found() -> None:
