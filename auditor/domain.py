@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 SCHEMA_VERSION = "1.0"
+FAMILY_WORDS = {
+    "patch": "patch", "additive": "additive", "lowfreq": "smooth additive", "warp": "warping",
+    "feature": "input-dependent",
+}  # fmt: skip
 
 VerdictLabel = Literal["backdoored", "no_evidence", "inconclusive"]
 BackdoorKind = Literal["all_to_one", "source_specific", "all_to_all", "mixed"]
@@ -361,6 +365,11 @@ class AuditResult:
     limits: list[str] = field(default_factory=list)
     errors: list[ErrorRecord] = field(default_factory=list)
     reproduce: str = ""
+
+
+def family_words(family: str) -> str:
+    """A trigger family as people say it, to stand before "trigger"; a name that we do not know, as it is."""
+    return FAMILY_WORDS.get(family, family.replace("_", " "))
 
 
 def exit_code(verdict: Verdict | None, *, sanitized: bool = False) -> int:

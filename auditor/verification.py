@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from auditor.domain import Change, Check, ClassEvidence, Rate, Verification
+from auditor.domain import Change, Check, ClassEvidence, Rate, Verification, family_words
 from auditor.events import Control, Event
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
@@ -150,7 +150,7 @@ def _fresh_check(weighed: Weighed, target: int, bank: Bank | None) -> Check:
             shares[family] = own[0] / float(np.median(others))
     cheapest = min(shares.values(), default=None)
     searched = any(e.target_class == target for e in fresh)
-    said = ", ".join(f"{family} {share:.0%}" for family, share in shares.items()) or "no trigger found"
+    said = ", ".join(f"{family_words(family)} {share:.0%}" for family, share in shares.items()) or "no trigger found"
     if bank is not None and target in weighed.scores:
         score, most = weighed.scores[target], bank.threshold
         return Check(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from auditor import events
 from auditor.cli import streams
+from auditor.domain import family_words
 from auditor.errors import printable
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _said(event: events.Event) -> str | None:
             return f"{_name(event)} {event.step}/{event.steps}: {_note(event)}"
         case events.CandidateFound():
             state = "confirmed" if event.confirmed else "not confirmed"
-            return (f"{_spaced(event.family)} trigger toward class {event.target_class}: cost {event.cost:.3g}, "
+            return (f"{family_words(event.family)} trigger toward class {event.target_class}: cost {event.cost:.3g}, "
                     f"works on {_percent(event.attack_success_rate)} of images, {state}")  # fmt: skip
         case events.VerdictReached():
             return f"verdict: {_LABELS[event.verdict.label]}"
@@ -105,7 +106,7 @@ def _said(event: events.Event) -> str | None:
 def _name(event: events.Event) -> str:
     match event:
         case events.SearchStep():
-            return printable(_spaced(event.family), 24)
+            return printable(family_words(event.family), 24)
         case events.UnlearnStep():
             return printable(_spaced(event.method), 24)
     return "shared search"

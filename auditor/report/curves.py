@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from auditor.domain import family_words
 from auditor.report.figures import LEFT, RIGHT, ROW, WIDTH
 from auditor.report.reading import SearchCurve, UnlearnCurve
 from auditor.report.svg import LogScale, Svg
@@ -22,7 +23,7 @@ def search_costs(curve: SearchCurve, targets: Sequence[int], names: ClassNames) 
     height, top, left = 180.0, 24.0, 44.0
     bottom = height - 18
     drawing = Svg(WIDTH, height)
-    drawing.text(0, 13, f"{words(shorten(curve.family, 30))} search", "heading")
+    drawing.text(0, 13, f"{shorten(family_words(curve.family), 30)} search", "heading")
     scale = LogScale(values, bottom, top)
     for tick in scale.ticks():
         drawing.line(left, scale(tick), WIDTH - RIGHT, scale(tick), "grid")
@@ -38,7 +39,7 @@ def search_costs(curve: SearchCurve, targets: Sequence[int], names: ClassNames) 
         if points and target_class in targets:
             label = f"target {names.bare(target_class)}"
             drawing.text(WIDTH - RIGHT, points[-1][1] - 8, shorten(label, 28), "strong", "end")
-    return drawing.finish(f"Cost of the cheapest {words(curve.family)} trigger per class over {last} search steps.")
+    return drawing.finish(f"Cost of the cheapest {family_words(curve.family)} trigger per class over {last} search steps.")
 
 
 def _thinned(points: list[tuple[int, float | None]], most: int = 200) -> list[tuple[int, float | None]]:

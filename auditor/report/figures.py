@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from auditor.domain import Change, ClassEvidence, Interval, Rate
+from auditor.domain import Change, ClassEvidence, Interval, Rate, family_words
 from auditor.report.svg import LogScale, Svg
-from auditor.report.text import ClassNames, number, percent, shorten, words
+from auditor.report.text import ClassNames, number, percent, shorten
 
 WIDTH = 340.0
 LEFT, RIGHT = 104.0, 12.0
@@ -42,7 +42,7 @@ def class_costs(
     axis_values = known + [e.cost for e in also if e.family == family and e.cost is not None and e.cost > 0]
     scale = LogScale(axis_values, LEFT, WIDTH - RIGHT)
     bottom = top + ROW * len(shown) + 2
-    drawing.text(0, 13, title or f"{words(shorten(family, 30))} trigger", "heading")
+    drawing.text(0, 13, title or f"{shorten(family_words(family), 30)} trigger", "heading")
     _log_axis(drawing, scale, top, bottom, "cost, log scale")
     median = statistics.median(known) if known else None
     if median is not None:
@@ -96,7 +96,7 @@ def _log_axis(drawing: Svg, scale: LogScale, top: float, bottom: float, title: s
 def _costs_in_words(
     rows: list[ClassEvidence], family: str, targets: Sequence[int], median: float | None, names: ClassNames
 ) -> str:
-    said = [f"Cost of the cheapest {words(family)} trigger per class, {len(rows)} classes"]
+    said = [f"Cost of the cheapest {family_words(family)} trigger per class, {len(rows)} classes"]
     if median is not None:
         said.append(f"median {number(median)}")
     said += [f"target {names(e.target_class)} {number(e.cost)}" for e in rows if e.target_class in targets and e.cost]

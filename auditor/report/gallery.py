@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.domain import AuditResult, TriggerFinding
+from auditor.domain import AuditResult, TriggerFinding, family_words
 from auditor.report import pictures
 from auditor.report.evidence import (
     EvidenceError,
@@ -23,7 +23,7 @@ from auditor.report.evidence import (
     read_stamped,
     read_trigger,
 )
-from auditor.report.text import ClassNames, number, shorten, words
+from auditor.report.text import ClassNames, number, shorten
 
 MOST_TRIGGERS = 8
 MOST_STAMPED = 6
@@ -211,4 +211,4 @@ def _heat_card(maps: HeatMaps, i: int, names: ClassNames) -> Card:
 
 def family_title(finding: TriggerFinding, names: ClassNames) -> str:
     """A trigger's heading: its family and where it leads."""
-    return f"{shorten(words(finding.family).capitalize(), 40)} trigger toward {names(finding.target_class)}"
+    return f"{shorten(family_words(finding.family).capitalize(), 40)} trigger toward {names(finding.target_class)}"

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
 
-from auditor.domain import AuditResult, Change, ClassEvidence, Interval, Verification
+from auditor.domain import AuditResult, Change, ClassEvidence, Interval, Verification, family_words
 from auditor.errors import AuditorError
 from auditor.report import curves as curve_charts
 from auditor.report import figures, gallery, text
@@ -125,7 +125,7 @@ def draw(result: AuditResult, curves: Curves, names: text.ClassNames) -> Charts:
         figures.class_costs(per_class, family, targets, names, also=fresh) for family in figures.families(per_class)
     ]
     fresh_costs = [
-        figures.class_costs(fresh, family, targets, names, also=per_class, title=f"{text.words(family)}, after")
+        figures.class_costs(fresh, family, targets, names, also=per_class, title=f"{family_words(family)}, after")
         for family in figures.families(fresh)
     ]
     searches = [curve_charts.search_costs(curve, targets, names) for curve in curves.searches[:6]]

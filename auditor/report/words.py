@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from auditor.domain import AuditResult, TriggerFinding, Verification
+from auditor.domain import AuditResult, TriggerFinding, Verification, family_words
 from auditor.report.text import ClassNames, in_words, percent, shorten, words
 
 Situation = Literal[
@@ -152,7 +152,7 @@ def _attacker(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[
         whose = f"of {names.listed(trigger.source_classes)} " if trigger.source_classes else ""
         said = (
             f"Anyone who knows the trigger can put it on an image {whose}and have the model answer "
-            f"{names(trigger.target_class)}, whatever the image shows. The synthesized {words(trigger.family)} "
+            f"{names(trigger.target_class)}, whatever the image shows. The synthesized {family_words(trigger.family)} "
             f"trigger did so on {in_words(trigger.attack_success_rate)} of images the search had not seen."
         )
         area = "" if trigger.mask_area is None else f"It covers {percent(trigger.mask_area)} of the image. "

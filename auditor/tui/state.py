@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from auditor.domain import AuditResult, ErrorRecord, Request, Verdict
+from auditor.domain import AuditResult, ErrorRecord, Request, Verdict, family_words
 from auditor.errors import printable
 from auditor.events import (
     AttemptFinished,
@@ -162,7 +162,7 @@ class RunState:
                 self._log(NOTE, f"{event.architecture}: {event.num_classes} classes, input {size}")
             case CandidateFound():
                 state = "confirmed" if event.confirmed else "not confirmed"
-                self._log(WARNING, f"candidate toward {self.names(event.target_class)}: {event.family}, cost "
+                self._log(WARNING, f"candidate toward {self.names(event.target_class)}: {family_words(event.family)}, cost "
                           f"{number(event.cost)}, flips {percent(event.attack_success_rate)}, {state}")  # fmt: skip
             case VerdictReached():
                 self._reach(event.verdict)
@@ -177,7 +177,7 @@ class RunState:
     def _follow_search(self, event: SearchStep) -> None:
         """After the verdict, a search looks at the sanitized model: it moves no standing."""
         which = "" if self.verdict is None else "fresh search: "
-        self.progress = Progress(which + event.family, event.step, event.steps)
+        self.progress = Progress(which + family_words(event.family), event.step, event.steps)
         if self.verdict is not None:
             return
         self.search.step, self.search.family = event.step, event.family

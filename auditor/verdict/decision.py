@@ -8,12 +8,12 @@ outliers under a family-wise threshold, and then the score ranks suspicion and n
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from auditor.domain import BackdoorKind, TriggerFinding, Verdict, VerdictLabel
+from auditor.domain import FAMILY_WORDS, BackdoorKind, TriggerFinding, Verdict, VerdictLabel, family_words
 from auditor.search.synthesis import SearchResult
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
@@ -27,10 +27,6 @@ UNTESTED = [
     "All-to-all backdoors were not searched for.",
 ]
 TELLING_SHARE = 0.5
-FAMILY_WORDS = {
-    "patch": "patches", "additive": "additive perturbations", "lowfreq": "smooth additive patterns",
-    "warp": "warps", "feature": "input-dependent changes",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,10 +143,16 @@ def untested(search: SearchResult) -> list[str]:
     """What was not searched for, or not to its end."""
     searched = {c.family for c in search.candidates}
     missing = [word for name, word in FAMILY_WORDS.items() if name not in searched and name not in search.skipped]
-    said = [f"Triggers of these kinds were not searched for: {', '.join(missing)}."] if missing else []
-    said.append(f"Triggers of no kind that was searched ({', '.join(FAMILY_WORDS.get(n, n) for n in sorted(searched))}) may exist."
+    said = [f"These kinds of trigger were not searched for: {', '.join(missing)}."] if missing else []
+    said.append(f"A trigger of a kind other than those searched ({in_words(searched)}) may exist."
                 if searched else "No trigger was searched for.")  # fmt: skip
     return [*said, *UNTESTED, *(f"The {name} family was not searched to its end: the time ran out." for name in search.skipped)]
+
+
+def in_words(families: Iterable[str]) -> str:
+    """The families in the order in which they are searched."""
+    order = list(FAMILY_WORDS)
+    return ", ".join(family_words(name) for name in sorted(families, key=lambda name: (order.index(name) if name in order else 99, name)))
 
 
 def suspicion_score(z: float, tests: int) -> float:
@@ -169,9 +171,8 @@ def _reasons(
         return ["No class gave a trigger that flips enough images, or too few classes were searched to compare them."]
     said = [_sentence(suspicion, class_names) for suspicion in judged]
     if not judged:
-        families = sorted({c.family for c in search.candidates})
-        said = [f"No class needs a clearly cheaper trigger than honest ones do (families: {', '.join(families)}; "
-                f"largest outlier score {max(scores):.1f})."]  # fmt: skip
+        said = [f"No class needs a clearly cheaper trigger than honest ones do (kinds of trigger: "
+                f"{in_words({c.family for c in search.candidates})}; largest outlier score {max(scores):.1f})."]  # fmt: skip
         if not search.complete:
             said.append("The search did not finish, so this is not evidence of absence. Give it more time.")
     elif not confirmed:
@@ -184,9 +185,10 @@ def _sentence(suspicion: Suspicion, class_names: Sequence[str]) -> str:
     found = lead.confirmation
     assert found is not None  # decide() confirms every lead
     name = f"class {target}" + (f" ({class_names[target]})" if target < len(class_names) else "")
-    article = "An" if lead.candidate.family[0] in "aeiou" else "A"
+    kind = family_words(lead.candidate.family)
+    article = "An" if kind[0] in "aeiou" else "A"
     return (
-        f"{article} {lead.candidate.family} trigger toward {name} costs {lead.relative_cost:.0%} of what the median "
+        f"{article} {kind} trigger toward {name} costs {lead.relative_cost:.0%} of what the median "
         f"class needs (outlier score {suspicion.z:.1f}, family-wise p = {suspicion.p_value:.2g}) and flips "
         f"{found.rate.hits} of {found.rate.total} images it was not fitted to."
     )

@@ -158,4 +158,4 @@ def test_events_in_one_line(event: object, said: str) -> None:
 
 def test_a_step_without_classes_is_shown() -> None:
     step = SearchStep(family="warp", step=0, steps=5, classes=[], loss=[], attack_success_rate=[], cost=[])
-    assert describe(step) == "warp 0/5: "
+    assert describe(step) == "warping 0/5: "

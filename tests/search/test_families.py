@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from auditor.adversarial import Family
+from auditor.domain import FAMILY_WORDS
 from auditor.search import FAMILIES
 from auditor.search.additive import Additive
 from auditor.search.patch import Patch
@@ -177,3 +178,7 @@ def test_every_family_is_named_by_its_key_and_shown_by_its_fields() -> None:
     for name, family in FAMILIES.items():
         assert family.name == name and repr(family).startswith(type(family).__name__)
         assert np.isfinite([family.learning_rate, family.initial_multiplier]).all()
+
+
+def test_every_family_has_its_words() -> None:
+    assert list(FAMILY_WORDS) == list(FAMILIES)

@@ -15,9 +15,11 @@ from textual.widgets import Button, DataTable, Input, Static
 
 from auditor.domain import AuditResult, ErrorRecord, Request, Verdict
 from auditor.errors import Cancelled, UnsafeCheckpointError, UsageError
-from auditor.events import Control, Event, StageStarted
+from auditor.events import Control, Event, FileWritten, StageStarted
 from auditor.tui.app import AuditorApp
 from auditor.tui.screens.base import AuditorScreen
+from auditor.tui.screens.result import files_words
+from auditor.tui.state import RunState
 
 Drive = Callable[[AuditorApp, Pilot[int]], Awaitable[None]]
 PATIENCE_S = 15.0
@@ -91,6 +93,15 @@ def test_from_open_to_result_in_three_keys(here: Path, size: tuple[int, int]) ->
         assert app.state.result is not None and app.state.result.run.exit_code == 0
 
     drive(steps, size=size)
+
+
+def test_a_report_is_listed_once_however_its_path_is_written(here: Path) -> None:
+    state = RunState(Request(model="m.pt", output="runs/m"))
+    (here / "runs" / "m").mkdir(parents=True)
+    (here / "runs" / "m" / "report.html").write_text("")
+    state.files = [FileWritten(path="runs/m/report.html", what="report"), FileWritten(path="result.json", what="result")]
+    said = str(files_words(state, recorded.result(state.request, exit_code=0)))
+    assert said.count("report.html") == 1 and "runs/m/report" not in said and "result.json" in said
 
 
 def test_the_same_folder_and_settings_go_to_both_verbs(here: Path) -> None:

@@ -10,6 +10,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Footer
 
+from auditor.domain import family_words
 from auditor.report.text import percent
 from auditor.tui.screens.base import StateScreen
 from auditor.tui.state import RunState
@@ -78,6 +79,6 @@ class AuditScreen(StateScreen):
             picture.pixels = search.picture
         if search.picture_class is not None:
             toward = shown(state.names(search.picture_class), 24)
-            self.query_one("#forming").border_subtitle = Content(f"{shown(search.family, 16)} toward {toward}")
+            self.query_one("#forming").border_subtitle = Content(f"{shown(family_words(search.family), 16)} toward {toward}")
         latest = search.flip_shares[-1] if search.flip_shares else None
         self.query_one(Gauge).draw(list(search.flip_shares), percent(latest))

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Button, Footer, Static
 
-from auditor.domain import AuditResult, TriggerFinding
+from auditor.domain import AuditResult, TriggerFinding, family_words
 from auditor.report.text import number, percent
 from auditor.report.words import judge, strongest
 from auditor.tui.screens.base import StateScreen
@@ -141,7 +141,7 @@ def trigger_words(state: RunState, trigger: TriggerFinding) -> Text:
     word = "confirmed" if trigger.confirmed else "not confirmed"
     area = "" if trigger.mask_area is None else f", covers {percent(trigger.mask_area)}"
     return Text("\n").join([
-        Text(f"{shown(trigger.family, 20)} toward {shown(state.names(trigger.target_class), 30)}"),
+        Text(f"{shown(family_words(trigger.family), 20)} toward {shown(state.names(trigger.target_class), 30)}"),
         Text(f"flips {count_of(trigger.attack_success_rate)}"),
         marked(sign, word + area),
     ])  # fmt: skip

@@ -153,8 +153,8 @@ def files_words(state: RunState, result: AuditResult) -> Text:
 
 def _inside(path: str, folder: str) -> str:
     """The path relative to the run folder, where it is in it."""
-    place, root = Path(path), Path(folder).absolute()
-    return str(place.relative_to(root)) if place.is_absolute() and place.is_relative_to(root) else path
+    place, root = Path(path).absolute(), Path(folder).absolute()
+    return str(place.relative_to(root)) if place.is_relative_to(root) else path
 
 
 def export_line(export: Export) -> Text:

@@ -7,6 +7,7 @@ import math
 from rich.text import Text
 from textual.widgets import Static
 
+from auditor.domain import family_words
 from auditor.report.text import number
 from auditor.tui.standings import Standing
 from auditor.tui.state import RunState
@@ -33,7 +34,7 @@ class CostBars(Static):
         room = max(6, self.content_size.width - _NAME - _NUMBER - _WORD - 3)
         cheapest = sorted(standings, key=lambda s: math.inf if s.cost is None else s.cost)[:MOST_BARS]
         rows = [_row(standing, state, targets, most, room) for standing in cheapest]
-        head = Text(f"{shown(family, 20)} trigger; shorter is more suspicious", style="dim")
+        head = Text(f"{shown(family_words(family), 20)} trigger; shorter is more suspicious", style="dim")
         self.update(Text("\n").join([head, *rows]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from textual.widgets import DataTable
 
+from auditor.domain import family_words
 from auditor.report.text import NOTHING, number, percent
 from auditor.tui.standings import Standing
 from auditor.tui.state import RunState
@@ -48,7 +49,7 @@ def _cells(standing: Standing, state: RunState, targets: set[int], room: int) ->
         Text(number(standing.cost), style=style, justify="right"),
         Text(percent(standing.flip_share), style=style, justify="right"),
         Text(relative, style=style, justify="right"),
-        Text(shown(standing.family, 12), style=style),
+        Text(shown(family_words(standing.family), 15), style=style),
     ]
 
 
