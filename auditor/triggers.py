@@ -94,6 +94,18 @@ class Trigger:
         tensors = {k: torch.from_numpy(v).to(images_NCHW.device)[None] for k, v in self.parameters.items()}
         return STAMPS[self.family](tensors, images_NCHW[None])[0]
 
+    def stamp_at(self, images_NCHW: Tensor, strength_N: Tensor) -> Tensor:
+        """The images with this trigger at each image's own strength, 1 = as it is.
+
+        Its change to an image is multiplied and clipped to [0, 1]; a warp moves pixels farther instead,
+        since an image beyond the warped one is no warp of it.
+        """
+        factor = strength_N.to(images_NCHW).view(-1, 1, 1, 1)
+        if self.family == "warp":
+            flow = torch.from_numpy(self.parameters["displacement"]).to(images_NCHW.device) * factor
+            return STAMPS["warp"]({"displacement": flow.clamp(-MAX_SHIFT, MAX_SHIFT)}, images_NCHW[:, None])[:, 0]
+        return (images_NCHW + factor * (self.stamp(images_NCHW) - images_NCHW)).clamp(0, 1)
+
     def support(self, images_NCHW: Tensor) -> NDArray[np.bool_]:
         """The pixels (H, W) the trigger acts on: the smallest set that holds 90 % of its energy.
 

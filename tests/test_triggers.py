@@ -356,3 +356,17 @@ def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path, seed: int) -> Non
         except InputError:
             refusals += 1
     assert refusals > 50
+
+
+def test_strength_multiplies_a_change_and_lengthens_a_warp() -> None:
+    images = torch.linspace(0, 1, 8).view(1, 1, 1, 8).expand(2, 1, 8, 8)
+    added = Trigger(family="additive", target_class=0, parameters={"delta": np.full((1, 8, 8), 0.1, np.float32)})
+    moved = Trigger(family="warp", target_class=0, parameters={"displacement": np.full((2, 2, 2), 0.5, np.float32)})
+    twice = Trigger(family="warp", target_class=0, parameters={"displacement": np.full((2, 2, 2), 1.0, np.float32)})
+
+    strength = torch.tensor([1.0, 2.0])
+
+    assert torch.allclose(added.stamp_at(images, strength)[1], (images[1] + 0.2).clamp(max=1))
+    assert torch.allclose(added.stamp_at(images, strength)[0], added.stamp(images)[0])
+    assert torch.allclose(moved.stamp_at(images, strength)[0], moved.stamp(images)[0])
+    assert torch.allclose(moved.stamp_at(images, strength)[1], twice.stamp(images)[1])

@@ -3,5 +3,6 @@
 from auditor.unlearn.edit import Edit
 from auditor.unlearn.method import Method
 from auditor.unlearn.prune import Prune
+from auditor.unlearn.refit import Refit
 
-METHODS: dict[str, Method] = {"edit": Edit(), "prune": Prune()}
+METHODS: dict[str, Method] = {"refit": Refit(), "edit": Edit(), "prune": Prune()}

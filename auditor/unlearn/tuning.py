@@ -133,16 +133,13 @@ def mixed(batch: Tensor, generator: torch.Generator) -> Tensor:
 def stamp_jittered(
     images: Tensor, triggers: Sequence[Trigger], strength: tuple[float, float], generator: torch.Generator
 ) -> Tensor:
-    """Each image stamped by one of the triggers, drawn at random, at a random strength.
-
-    Strength beyond 1 extrapolates the change the trigger makes and is clipped to [0, 1].
-    """
+    """Each image stamped by one of the triggers, drawn at random, at a random strength."""
     choice = torch.randint(0, len(triggers), (len(images),), generator=generator)
     low, high = strength
-    factor = (low + (high - low) * torch.rand(len(images), 1, 1, 1, generator=generator)).to(images.device)
+    factor = (low + (high - low) * torch.rand(len(images), generator=generator)).to(images.device)
     stamped = images.clone()
     for index, trigger in enumerate(triggers):
         chosen = (choice == index).to(images.device)
         if bool(chosen.any()):
-            stamped[chosen] = trigger.stamp(images[chosen])
-    return (images + factor * (stamped - images)).clamp(0, 1)
+            stamped[chosen] = trigger.stamp_at(images[chosen], factor[chosen])
+    return stamped

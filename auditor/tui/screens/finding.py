@@ -21,7 +21,7 @@ from auditor.tui.widgets.halfblock import HalfBlockImage
 from auditor.tui.widgets.heading import Heading
 
 MARKS = {"found": FAILED, "held": DONE, "unknown": WARNING, "none": NOTE}
-_CHOICES = (("auto", "Auto (a)"), ("prune", "Prune (p)"), ("edit", "Edit (e)"), ("finish", "Finish (f)"))
+_CHOICES = (("auto", "Auto (a)"), ("refit", "Refit (r)"), ("prune", "Prune (p)"), ("edit", "Edit (e)"), ("finish", "Finish (f)"))
 
 
 class FindingScreen(StateScreen):
@@ -29,12 +29,14 @@ class FindingScreen(StateScreen):
 
     NAME = "finding"
     HELP_TEXT = (
-        "Auto tries the unlearning methods and keeps the first whose result passes verification. Prune removes "
-        "the channels that the trigger uses; edit rewrites the last layers. Each is measured afresh afterwards. "
+        "Auto tries the unlearning methods and keeps the first whose result passes verification. Refit gives every "
+        "layer weights that answer the trigger as they answer clean images; prune removes the channels that the "
+        "trigger uses; edit weakens them in the last layers. Each is measured afresh afterwards. "
         "Finish ends here without a sanitized model."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "choose('auto')", "Auto"),
+        Binding("r", "choose('refit')", "Refit"),
         Binding("p", "choose('prune')", "Prune"),
         Binding("e", "choose('edit')", "Edit"),
         Binding("f", "choose('finish')", "Finish"),
