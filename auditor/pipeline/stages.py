@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from statistics import median
 from typing import Any
 
 import torch
@@ -188,9 +189,20 @@ def _case(session: Session) -> Case:
         suspect=session.model, every_image=session.images, every_label=session.labels,
         folds=[(as_indices(w), as_indices(v)) for w, v in session.split.folds], basis=session.split.basis,
         triggers=triggers, monitor=make_monitor(session, triggers), seed=session.request.seed, control=session.control,
+        null_costs=null_costs(session.result.verdict),
         search=Searchable(images=session.images, labels=session.labels, classes=session.classes,
                           budget=FRESH, seed=session.request.seed, bank=bank_for(session, FRESH_PROFILE)),
     )  # fmt: skip
+
+
+def null_costs(verdict: Verdict | None) -> dict[str, float]:
+    """What triggers toward the classes that are no target cost in the middle, by family."""
+    costs: dict[str, list[float]] = {}
+    for evidence in verdict.per_class if verdict else []:
+        known = evidence.cost if evidence.cost is not None else evidence.cost_bound
+        if verdict and known is not None and evidence.target_class not in verdict.target_classes:
+            costs.setdefault(evidence.family, []).append(known)
+    return {family: median(found) for family, found in costs.items()}
 
 
 def export(session: Session) -> Steps:

@@ -16,6 +16,7 @@ from auditor.unlearn.method import Task
 from auditor.unlearn.tuning import augment, mixed, stamp_jittered
 
 Layer = nn.Conv2d | nn.Linear
+SHIFTED_ALIKE = 32  # images at a time get the same shift
 MOST_NUMBERS = 2**24  # of unfolded inputs at a time: 64 MiB
 
 
@@ -25,14 +26,12 @@ class Refitter:
     Layers run more than once in a pass, or padded otherwise than with zeros, are left as they are.
     """
 
-    def __init__(self, task: Task, clean_copies: int, stamped_copies: int, strength: tuple[float, float]) -> None:
+    def __init__(self, task: Task, clean_images: int, stamped_images: int, strength: tuple[float, float]) -> None:
         self.suspect, self.model = task.suspect, task.suspect.clone()
         generator = torch.Generator().manual_seed(task.seed)
         images = task.images.to(self.model.device)
-        variants = [mixed(augment(images, len(images), generator)[0], generator) for _ in range(clean_copies - 1)]
-        self.clean = torch.cat([images, *variants])
-        carriers = torch.cat([augment(images, len(images), generator)[0] for _ in range(stamped_copies)])
-        self.carriers = mixed(carriers, generator)
+        self.clean = torch.cat([images, variants(images, clean_images - len(images), generator)])
+        self.carriers = variants(images, stamped_images, generator)
         self.stamped = stamp_jittered(self.carriers, task.triggers, strength, generator)
         self.layers = layers_in_order(self.model, images[:1])
 
@@ -88,6 +87,13 @@ def layers_in_order(model: Suspect, image: Tensor) -> list[str]:
         for handle in handles:
             handle.remove()
     return [name for name in met if met.count(name) == 1]
+
+
+def variants(images: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` shifted and mixed images, none where that is not above zero."""
+    batches = [min(SHIFTED_ALIKE, count - done) for done in range(0, max(0, count), SHIFTED_ALIKE)]
+    made = [mixed(augment(images, batch, generator)[0], generator) for batch in batches]
+    return torch.cat([images[:0], *made])
 
 
 def can_be_refitted(layer: nn.Module) -> bool:

@@ -30,16 +30,16 @@ class Refit:
 
     x and x' its inputs on clean and on stamped images in the network refitted so far, y and y' what
     the suspect's layer puts out on the same images without a trigger, scale the mean square of an
-    input. `clean_copies` and `stamped_copies` say how many shifted and mixed variants of the work
-    images are taken; triggers are stamped at strengths drawn from `strength`, since the one found
-    is as a rule a weaker relative of the true one.
+    input. `clean_images` and `stamped_images` say how many are looked at, shifted and mixed variants
+    of the work images making up the number; triggers are stamped at strengths drawn from
+    `strength`, since the one found is as a rule a weaker relative of the true one.
     """
 
     weight: float = 1.0
-    ridge: float = 0.1
+    ridge: float = 0.3
     strength: tuple[float, float] = (0.5, 3.0)
-    clean_copies: int = 5
-    stamped_copies: int = 4
+    clean_images: int = 192
+    stamped_images: int = 160
     name: str = "refit"
     is_reconstruction: bool = False
 
@@ -47,7 +47,7 @@ class Refit:
         """Sanitize a copy of the suspect; about every twentieth of the layers is an event."""
         from auditor.unlearn.least_squares import Refitter
 
-        refitter = Refitter(task, self.clean_copies, self.stamped_copies, self.strength)
+        refitter = Refitter(task, self.clean_images, self.stamped_images, self.strength)
         steps, changed = len(refitter.layers), 0
         for step in range(1, steps + 1):
             changed += refitter.refit(step - 1, self.weight, self.ridge)

@@ -55,8 +55,13 @@ def auc_of(score_N: Floats, backdoored_N: Sequence[bool]) -> Statistic:
 
 def rate_of(hit_N: Sequence[bool]) -> Statistic:
     """The share of models that are hits."""
-    hits = np.asarray(hit_N, dtype=np.float64)
-    return lambda weight_RN: _divided(weight_RN @ hits, weight_RN.sum(1))
+    return mean_of([float(hit) for hit in hit_N])
+
+
+def mean_of(value_N: Sequence[float]) -> Statistic:
+    """The mean over models."""
+    values = np.asarray(value_N, dtype=np.float64)
+    return lambda weight_RN: _divided(weight_RN @ values, weight_RN.sum(1))
 
 
 def difference(first: Statistic, second: Statistic) -> Statistic:

@@ -57,7 +57,7 @@ class Scale(nn.Module):
 def test_one_weight_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clean images of brightness 1, stamped ones of 3: x'x = 1 + 9, x'y = 2 + 3 * 2, scale = 0.5 * 10."""
     task = tasks.make_task(Suspect(Scale(), num_classes=2, input_shape=(3, SIDE, SIDE)))
-    refitter = Refitter(task, 1, 1, (1.0, 1.0))
+    refitter = Refitter(task, 4, 4, (1.0, 1.0))
     ones = torch.ones(4, 3, SIDE, SIDE)
     refitter.clean, refitter.carriers, refitter.stamped = ones, ones, 3 * ones
 
@@ -70,7 +70,7 @@ def test_one_weight_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pieces_make_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, pieces = Refitter(tasks.make_task(), 2, 2, (1.0, 1.0)), Refitter(tasks.make_task(), 2, 2, (1.0, 1.0))
+    whole, pieces = Refitter(tasks.make_task(), 60, 40, (1.0, 1.0)), Refitter(tasks.make_task(), 60, 40, (1.0, 1.0))
     whole.refit(0, 1.0, 0.1)
     monkeypatch.setattr(least_squares, "MOST_NUMBERS", 1)
     monkeypatch.setattr(least_squares, "images_at_once", lambda _: 7)
@@ -83,7 +83,7 @@ def test_pieces_make_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_trigger_to_unlearn_nothing_changes() -> None:
     suspect = planted()
     task = tasks.make_task(suspect)
-    refitter = Refitter(task, 2, 2, (1.0, 1.0))
+    refitter = Refitter(task, 60, 40, (1.0, 1.0))
     refitter.stamped = refitter.carriers
 
     for index in range(len(refitter.layers)):

@@ -1,0 +1,241 @@
+"""Removal over the zoo's backdoored models: every method from one detection, measured by the true trigger.
+
+    python -m benchmarks.remove [--split calibration] [--images 50,100] [--methods auto,refit,prune,edit]
+    python -m benchmarks.remove --show
+
+A row a cell (model, images, seed, method), written when it is done; the same command goes on where it stopped. A
+model is scanned once for all methods; where the scan finds no backdoor there is nothing to remove, and its rows say
+so. Accuracy, ASR and RA are measured on 1,500 images that no stage saw, with the attack's own trigger, which no
+method sees; DER is (max(0, ASR drop) - max(0, accuracy drop) + 1) / 2 (Zhu et al., ICCV 2023).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from auditor.plain import to_plain
+from auditor.unlearn import METHODS
+from benchmarks.detect.__main__ import choose, tell
+from benchmarks.detect.cells import initialisation, sample
+from benchmarks.detect.statistics import Estimate, difference, estimate, mean_of
+from benchmarks.measuring import write_clean
+from benchmarks.one_run import run_once
+from benchmarks.rows import RESULTS, ROOT, Row, append_row, commit, latest, rate_cell, read_rows, table
+from benchmarks.shared_zoo import seeds
+from benchmarks.zoo import networks
+from benchmarks.zoo.build import Model, load_model, manifest
+from benchmarks.zoo.data import Images, load_images
+from benchmarks.zoo.train import measure
+
+EVALUATED = 1500
+KEY = ("model", "images", "seed", "method")
+SANITIZED = ("sanitized.safetensors", "evidence/candidate_sanitized.safetensors")
+MODELS = ("model", "attack", "images", "method", "passed", "accuracy before", "after", "ASR before", "after", "RA after",
+          "DER", "unlearning: seconds", "commit")  # fmt: skip
+MEANS = ("images", "method", "models", "not found", "passed", "passed above 10 % ASR", "ASR after", "accuracy lost",
+         "DER", "DER of auto minus its")  # fmt: skip
+
+
+def der(row: Row) -> float:
+    """The defence effectiveness rating of a row, in [0, 1]."""
+    before, after = row["before"], row["after"]
+    fell = before["attack_success_rate"]["rate"] - after["attack_success_rate"]["rate"]
+    lost = before["accuracy"]["rate"] - after["accuracy"]["rate"]
+    return float((max(0.0, fell) - max(0.0, lost) + 1) / 2)
+
+
+def evaluation(model: Row) -> Images:
+    """The first images that the model was measured on: `sample` hands out none of them."""
+    found = re.match(r"\w+", str(model["measured_on"]))
+    assert found is not None  # sample() has refused the model before
+    every = load_images(found[0])
+    return every.take(slice(0, EVALUATED))
+
+
+def scan_once(model: Row, clean: Path, folder: Path, *, seed: int, threads: int) -> Row:
+    """The result of scanning the model into `folder`/scan, from there when it was scanned before."""
+    run = folder / "scan"
+    if not (run / "result.json").is_file():
+        shutil.rmtree(run, ignore_errors=True)
+        run_once("scan", Path(model["path"]), clean, threads=threads, seed=seed, output=str(run))
+    from benchmarks.measuring import read_run
+
+    plain: Row = to_plain(read_run(run))
+    return plain
+
+
+def remove(model: Row, method: str, clean: Path, folder: Path, *, seed: int, threads: int) -> Row:
+    """Unlearn with one method, going on from the scan, and measure what it left."""
+    run = folder / method
+    shutil.rmtree(run, ignore_errors=True)
+    shutil.copytree(folder / "scan", run)
+    told = run_once("audit", Path(model["path"]), clean, threads=threads, seed=seed, method=method, output=str(run))
+    result = told["result"]
+    found = next((run / name for name in SANITIZED if (run / name).is_file()), None)
+    tried, verification = (result["unlearning"] or {}).get("tried", []), result["verification"] or {}
+    row: Row = {
+        "passed": verification.get("passed"), "kept": (result["unlearning"] or {}).get("method"),
+        "tried": [(a["method"], a["accepted"], a["seconds"], a["reason"]) for a in tried],
+        "unlearn_seconds": result["run"]["seconds"].get("unlearn"), "errors": result["errors"], "after": None,
+    }  # fmt: skip
+    if found is not None:
+        row["after"] = measured(load_model(Path(model["path"]).parent), evaluation(model), found)
+    shutil.rmtree(run)
+    return row
+
+
+def measured(model: Model, data: Images, weights: Path | None = None) -> Row:
+    """Accuracy, ASR and RA of a model of the zoo, or of the same network with other weights."""
+    net = model.net
+    if weights is not None:
+        meta = model.meta
+        net = networks.build(meta["architecture"], len(meta["class_names"]), meta["width"] or 0, load_file(weights))
+    plain: Row = to_plain(measure(net, data, model.attack))
+    return plain
+
+
+def cells(model: Row, args: argparse.Namespace, images: int, seed: int, done: set[tuple[Any, ...]]) -> None:
+    """Measure what is missing of one model."""
+    wanted = [m for m in args.methods if args.again or (model["name"], images, seed, m) not in done]
+    if not wanted:
+        return
+    drawn = sample(model, images, seed)
+    folder = args.out.parent / "remove" / f"{model['name']}_{images}_{seed}_{commit()}"
+    clean = write_clean(folder / "clean.npz", drawn.images.numpy(), drawn.labels.numpy())
+    verdict = scan_once(model, clean, folder, seed=seed, threads=args.threads)["verdict"] or {}
+    before = measured(load_model(Path(model["path"]).parent), evaluation(model))
+    for method in wanted:
+        row: Row = {
+            "model": model["name"], "images": images, "seed": seed, "method": method, "attack": model["attack"],
+            "split": model["split"], "base": initialisation(model), "verdict": verdict.get("label"),
+            "targets": verdict.get("target_classes", []), "before": before, "commit": commit(),
+        }  # fmt: skip
+        if verdict.get("label") == "backdoored":
+            row |= remove(model, method, clean, folder, seed=seed, threads=args.threads)
+        append_row(args.out, row)
+        tell(f"{row['model']}, {images} images, {method}: {said(row)}")
+
+
+def said(row: Row) -> str:
+    """A row as a line of progress."""
+    if row.get("after") is None:
+        return f"{row['verdict']}: nothing to remove" if row["verdict"] != "backdoored" else "no model came of it"
+    rates = " ".join(f"{name} {100 * row[when][key]['rate']:.1f} %" for name, key in (("accuracy", "accuracy"), ("ASR", "attack_success_rate"))
+                     for when in ("before", "after"))  # fmt: skip
+    return f"{'passed' if row['passed'] else 'not removed'}, before and after: {rates}"
+
+
+def model_table(rows: Sequence[Row]) -> str:
+    """One line a cell."""
+    def rate(row: Row, when: str, name: str) -> str:
+        return rate_cell((row.get(when) or {}).get(name))
+
+    return table(MODELS, [
+        (r["model"], r["attack"], r["images"], r["method"], r.get("passed"), rate(r, "before", "accuracy"), rate(r, "after", "accuracy"),
+         rate(r, "before", "attack_success_rate"), rate(r, "after", "attack_success_rate"), rate(r, "after", "recovered_accuracy"),
+         der(r) if r.get("after") else None, r.get("unlearn_seconds"), r["commit"])
+        for r in rows
+    ])  # fmt: skip
+
+
+def mean_table(rows: Sequence[Row]) -> str:
+    """Means over the models that were found, with intervals over bases, and `auto` beside each method, paired."""
+    lines = []
+    for images, method in dict.fromkeys((r["images"], r["method"]) for r in rows):
+        every = [r for r in rows if (r["images"], r["method"]) == (images, method)]
+        of = [r for r in every if r.get("after")]
+        passed = [r for r in of if r["passed"]]
+        weak = sum(r["after"]["attack_success_rate"]["rate"] > 0.1 for r in passed)
+        lost = [r["before"]["accuracy"]["rate"] - r["after"]["accuracy"]["rate"] for r in of]
+        left = [r["after"]["attack_success_rate"]["rate"] for r in of]
+        lines.append((images, method, len(of), len(every) - len(of), len(passed), weak, _share(left, of), _share(lost, of),
+                      _interval(estimate(mean_of([der(r) for r in of]), [r["base"] for r in of])), _against_auto(rows, of)))  # fmt: skip
+    return table(MEANS, lines)
+
+
+def _against_auto(rows: Sequence[Row], of: Sequence[Row]) -> str | None:
+    auto = {(r["model"], r["images"], r["seed"]): r for r in rows if r["method"] == "auto" and r.get("after")}
+    pairs = [(auto[key], r) for r in of if (key := (r["model"], r["images"], r["seed"])) in auto and r["method"] != "auto"]
+    if not pairs:
+        return None
+    first, second = (mean_of([der(pair[i]) for pair in pairs]) for i in (0, 1))
+    return _interval(estimate(difference(first, second), [pair[0]["base"] for pair in pairs]))
+
+
+def _share(values: Sequence[float], of: Sequence[Row]) -> str:
+    found = estimate(mean_of(values), [r["base"] for r in of])
+    return "-" if found.value is None else _interval(Estimate(value=100 * found.value, low=_times(found.low), high=_times(found.high)), 1) + " %"
+
+
+def _times(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _interval(found: Estimate, digits: int = 3) -> str:
+    if found.value is None:
+        return "-"
+    bounds = "" if found.low is None or found.high is None else f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    return f"{found.value:.{digits}f}{bounds}"
+
+
+def methods(text: str) -> list[str]:
+    """Comma-separated methods. Raises ValueError for one that is not known."""
+    found = [part.strip() for part in text.split(",")]
+    if not set(found) <= {"auto", *METHODS}:
+        raise ValueError(f"known methods: auto, {', '.join(METHODS)}")
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.remove", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    add = parser.add_argument
+    add("--split", default="held_out", help="models of this split (default held_out); methods are tuned on calibration")
+    add("--only", metavar="PATTERN", help="models with this in their name, or matching it as a shell pattern")
+    add("--dozen", action="store_true", help="the fixed stratified dozen of the split")
+    add("--images", type=seeds, default="50", metavar="N[,N]", help="clean images handed over (default 50)")
+    add("--seeds", type=seeds, default="0", metavar="S[,S]")
+    add("--methods", type=methods, default=",".join(("auto", *METHODS)), help="default %(default)s")
+    add("--threads", type=int, default=1)
+    add("--zoo", type=Path, default=ROOT / ".zoo", help="folder of the models (default .zoo)")
+    add("--out", type=Path, default=RESULTS / "remove.jsonl", metavar="FILE.jsonl")
+    add("--again", action="store_true", help="measure again what is done")
+    add("--show", action="store_true", help="measure nothing: the tables of what is done")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and show; returns the process exit code."""
+    args = _parser().parse_args(argv)
+    torch.set_num_threads(args.threads)
+    try:
+        chosen = [] if args.show else [m for m in choose(manifest(args.zoo), args.split, args.only, args.dozen) if not m["honest"]]
+        if not chosen and not args.show:
+            tell("no such backdoored model; python -m benchmarks.zoo restore --out .zoo brings them back")
+            return 2
+        for images in args.images:
+            for seed in args.seeds:
+                for model in chosen:
+                    cells(model, args, images, seed, set(latest(read_rows(args.out), KEY)))
+    except KeyboardInterrupt:
+        tell("interrupted: what was measured is kept; the same command goes on")
+        return 130
+    except (OSError, ValueError, RuntimeError) as error:
+        tell(f"stopped, with what was measured kept: {error}")
+        return 2
+    rows = [r for r in latest(read_rows(args.out), KEY).values() if r["split"] == args.split]
+    print("\n\n".join((mean_table(rows), model_table(rows))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
