@@ -1,0 +1,118 @@
+"""The benchmark of removal, with the runs themselves replaced: what it measures, keeps and says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmarks import remove
+from benchmarks.rows import read_rows
+from benchmarks.zoo import networks
+from benchmarks.zoo.attacks import BadNets
+from benchmarks.zoo.build import Model
+from benchmarks.zoo.data import Images
+
+CLASSES = [str(k) for k in range(4)]
+
+
+def rates(accuracy: float, asr: float) -> dict[str, Any]:
+    return {"accuracy": {"rate": accuracy, "low": 0.0, "high": 1.0, "total": 10},
+            "attack_success_rate": {"rate": asr, "low": 0.0, "high": 1.0, "total": 10},
+            "recovered_accuracy": {"rate": 0.5, "low": 0.0, "high": 1.0, "total": 10}}  # fmt: skip
+
+
+def row(model: str, method: str, before: tuple[float, float], after: tuple[float, float] | None, **fields: Any) -> dict[str, Any]:
+    return {"model": model, "base": model, "attack": "badnets", "images": 50, "seed": 0, "method": method, "commit": "c",
+            "verdict": "backdoored", "passed": after is not None, "before": rates(*before),
+            "after": None if after is None else rates(*after)} | fields  # fmt: skip
+
+
+def test_der_rewards_asr_lost_and_charges_accuracy_lost() -> None:
+    assert remove.der(row("m", "x", (0.9, 1.0), (0.8, 0.2))) == pytest.approx((0.8 - 0.1 + 1) / 2)
+    assert remove.der(row("m", "x", (0.8, 0.2), (0.9, 0.5))) == pytest.approx(0.5)  # neither gain nor loss counts
+
+
+def test_means_are_over_models_found_and_auto_is_paired() -> None:
+    rows = [row("a", "auto", (0.9, 1.0), (0.9, 0.0)), row("b", "auto", (0.9, 1.0), (0.8, 0.2)),
+            row("a", "prune", (0.9, 1.0), (0.9, 0.2)), row("b", "prune", (0.9, 1.0), None, verdict="no_evidence")]  # fmt: skip
+
+    header, _, auto, prune = remove.mean_table(rows).splitlines()
+
+    cells = [cell.strip() for cell in auto.split("|")[1:-1]]
+    assert cells[:6] == ["50", "auto", "2", "0", "2", "1"]
+    assert cells[6].startswith("10.0 [0.0, 20.0]") and cells[7].startswith("5.0") and cells[9] == "-"
+    cells = [cell.strip() for cell in prune.split("|")[1:-1]]
+    assert cells[:6] == ["50", "prune", "1", "1", "1", "1"] and cells[9] == "0.100"
+    assert "DER of auto minus its" in header
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """One model of a network that answers class 0, and runs that take no time; gives the list of runs."""
+    net = networks.build("cifar:resnet20", len(CLASSES), 4, None)
+    weights = {name: value.clone() for name, value in net.state_dict().items()}
+    meta = {"architecture": "cifar:resnet20", "class_names": CLASSES, "width": 4}
+    model = {"name": "m", "path": str(tmp_path / "m" / "model.pt"), "attack": "badnets", "split": "held_out", "honest": False,
+             "base": "scratch:x", "seed": 1, "measured_on": "cifar10_val[:8]"}  # fmt: skip
+    images = Images(images=torch.zeros(8, 3, 32, 32, dtype=torch.uint8), labels=torch.arange(8) % 4, class_names=CLASSES)
+    calls: list[tuple[str, str]] = []
+
+    def run_once(verb: str, path: Path, clean: Path, *, output: str, **flags: Any) -> dict[str, Any]:
+        calls.append((verb, flags.get("method", "")))
+        folder = Path(output)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").write_text(json.dumps({"verdict": "kept"}))
+        if verb == "audit":
+            save_file(weights, folder / "sanitized.safetensors")
+        return {"result": {"unlearning": {"method": "refit", "tried": []}, "verification": {"passed": True}, "errors": [],
+                           "run": {"seconds": {"unlearn": 3.0}}}}  # fmt: skip
+
+    monkeypatch.setattr(remove, "manifest", lambda _: [model])
+    monkeypatch.setattr(remove, "sample", lambda *_: images)
+    monkeypatch.setattr(remove, "evaluation", lambda _: images)
+    monkeypatch.setattr(remove, "load_model", lambda _: Model(net=net, attack=BadNets(target=0, poison_rate=0.1), meta=meta))
+    monkeypatch.setattr(remove, "run_once", run_once)
+    monkeypatch.setattr(remove, "scan_once", lambda *a, **k: (run_once("scan", *a[:2], output=str(a[2] / "scan")), VERDICT)[1])
+    return calls
+
+
+VERDICT = {"verdict": {"label": "backdoored", "target_classes": [0]}}
+
+
+def test_one_scan_serves_all_methods_and_rows_are_not_measured_twice(
+    zoo: list[tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--methods", "refit,prune", "--out", str(tmp_path / "rows.jsonl")]
+
+    assert remove.main(command) == 0
+    assert zoo == [("scan", ""), ("audit", "refit"), ("audit", "prune")]
+    assert remove.main(command) == 0
+    assert len(zoo) == 3
+
+    rows = read_rows(tmp_path / "rows.jsonl")
+    assert [(r["method"], r["passed"], r["unlearn_seconds"]) for r in rows] == [("refit", True, 3.0), ("prune", True, 3.0)]
+    assert rows[0]["after"] == rows[0]["before"]  # the same weights
+    assert "| m | badnets | 50 | refit | yes |" in capsys.readouterr().out
+
+
+def test_where_nothing_is_found_there_is_nothing_to_remove(
+    zoo: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(VERDICT["verdict"], "label", "no_evidence")
+
+    assert remove.main(["--methods", "refit", "--out", str(tmp_path / "rows.jsonl")]) == 0
+
+    [found] = read_rows(tmp_path / "rows.jsonl")
+    assert found["verdict"] == "no_evidence" and "after" not in found
+    assert zoo == [("scan", "")]
+
+
+def test_wrong_methods_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        remove.main(["--methods", "wish"])
+    assert "methods" in capsys.readouterr().err
