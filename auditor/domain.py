@@ -41,6 +41,7 @@ class Request:
     std: list[float] | None = None
     classes: str | None = None
     targets: list[int] | None = None
+    exhaustive: bool = False
     device: str = "auto"
     threads: int | None = None
     seed: int = 0

@@ -77,7 +77,10 @@ SEARCH: Parameters = {
 
 TARGETS: Parameters = flag(
     "targets", str | None, _SEARCH, "Search for backdoors toward these classes only.", metavar="3,7"
-)
+) | flag(
+    "exhaustive", bool, _SEARCH, "Search every class, however many there are; beyond 28 a shortlist is the default.",
+    default=False,
+)  # fmt: skip
 
 EMBED: Parameters = flag(
     "embed_preprocessing", bool, _OUTPUT, "Let the ONNX model take RGB images in 0 to 1.", default=False

@@ -64,10 +64,11 @@ def _search_and_decide(session: Session) -> Steps:
     suspect, fit = session.model, session.fit
     images, labels = session.images[fit], session.labels[fit]
     shared = yield from _shared(session)
-    session.classes = classes_to_search(suspect.num_classes, shared, session.request.targets, session.request.seed)
+    session.classes = classes_to_search(suspect.num_classes, shared, session.request.targets, session.request.seed,
+                                        exhaustive=session.request.exhaustive)  # fmt: skip
     if len(session.classes) < suspect.num_classes:
         session.limit(f"{len(session.classes)} of {suspect.num_classes} classes were searched: those that the shared "
-                      "search or --targets point at, and a random sample to compare them with.")  # fmt: skip
+                      "search or --targets point at, and a random sample to compare them with (--exhaustive searches all).")  # fmt: skip
     found = yield from synthesize(
         suspect, images, labels, classes=session.classes, budget=PROFILES[session.request.profile],
         seed=session.request.seed, control=session.control, shared=shared,

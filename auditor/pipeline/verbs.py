@@ -27,8 +27,8 @@ from auditor.triggers import Trigger
 
 # What decides the content of a run; anything else may differ when it is resumed.
 FINGERPRINTED = (
-    "arch", "factory", "num_classes", "input_size", "normalize", "mean", "std", "targets", "seed", "profile", "trigger",
-    "device",
+    "arch", "factory", "num_classes", "input_size", "normalize", "mean", "std", "targets", "exhaustive", "seed", "profile",
+    "trigger", "device",
 )  # fmt: skip
 SANITIZED = (ONNX, SAFETENSORS)
 FINAL = (*SANITIZED, "report.html", "report.pdf")

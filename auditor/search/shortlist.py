@@ -14,14 +14,14 @@ NULL_SAMPLE = 20
 
 
 def classes_to_search(
-    num_classes: int, shared: SharedSearch | None, targets: Sequence[int] | None, seed: int
+    num_classes: int, shared: SharedSearch | None, targets: Sequence[int] | None, seed: int, *, exhaustive: bool = False
 ) -> list[int]:
-    """Sorted classes to search: all up to 28; beyond, a shortlist and 20 random ones as a null.
+    """Sorted classes to search: all up to 28, or if `exhaustive`; else a shortlist and 20 random ones as a null.
 
     The shortlist is `targets` when given, else the 8 + log2(K) classes that the shared search
     found in most excess of what honest models show.
     """
-    if num_classes <= ALL_UP_TO:
+    if num_classes <= ALL_UP_TO or exhaustive:
         return list(range(num_classes))
     if targets:
         chosen = {int(target) for target in targets}

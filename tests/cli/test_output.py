@@ -44,7 +44,8 @@ def test_every_rate_carries_its_count_and_interval() -> None:
     assert "clean accuracy after        90.0 % (27 of 30; 95 % interval" in text
 
 
-def test_reasons_untested_limits_and_files_are_there() -> None:
+def test_reasons_untested_limits_and_files_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     result = fakes.backdoored()
     text = shown(result)
     assert result.verdict is not None

@@ -26,6 +26,10 @@ def test_all_of_a_few_classes_are_searched(classes: int, targets: list[int] | No
     assert classes_to_search(classes, shared({1: 9}, classes), targets, seed=0) == list(range(classes))
 
 
+def test_every_class_is_searched_when_that_is_asked_for() -> None:
+    assert classes_to_search(1000, shared({1: 9}, 1000), [3], seed=0, exhaustive=True) == list(range(1000))
+
+
 def test_targets_are_searched_beside_twenty_random_classes() -> None:
     found = classes_to_search(100, shared({7: 50}, 100), [3, 98, 3], seed=0)
     assert {3, 98} <= set(found) and len(found) == len(set(found)) == 2 + NULL_SAMPLE == 22
