@@ -8,49 +8,25 @@ Legend: N images, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from auditor.domain import Normalization, Rate
+from auditor.domain import Rate
 from auditor.errors import printable
 from auditor.metrics import accuracy, wilson
-from auditor.suspect import Meter, Suspect
+from auditor.suspect import Suspect
 
 Labels = NDArray[np.int64]
-Source = Suspect | nn.Module | Callable[[Normalization], Suspect]
-
-KNOWN: dict[str, Normalization] = {
-    "cifar10": Normalization(mean=[0.4914, 0.4822, 0.4465], std=[0.2470, 0.2435, 0.2616]),
-    "imagenet": Normalization(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
-    "none": Normalization(mean=[0.0] * 3, std=[1.0] * 3),
-    "half": Normalization(mean=[0.5] * 3, std=[0.5] * 3),
-}
-MAX_PROBED = 200
 LIVE_SHARE = 0.5
 GRADIENT_IMAGES = 16
 COLLAPSED_SHARE = 0.9  # of predictions in one class, where
 VARIED_SHARE = 0.7  # at most this share of the labels is in one class
 WRONG_READING = "the normalisation, class order, input size or architecture is probably wrong"
 NEXT = "pass --normalize (or --mean and --std), --classes, --input-size or --arch"
-
-
-@dataclass(frozen=True, kw_only=True)
-class NormalizationChoice:
-    """The normalisation chosen, how (inferred or default), and what each known one scored.
-
-    `scores` are accuracies in [0, 1] with labels; without, confidence times prediction spread.
-    """
-
-    name: str
-    normalization: Normalization
-    how: str
-    labelled: bool
-    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,63 +43,6 @@ class Preflight:
     confidence: float | None = None
     spread: float | None = None
     live_gradients: float | None = None
-
-
-def known_normalization(name: str, channels: int) -> Normalization:
-    """The known normalisation `name` for that many channels: grey takes the mean over colours.
-
-    Raises KeyError for a name that is not in `KNOWN`.
-    """
-    known = KNOWN[name]
-    if channels == len(known.mean):
-        return known
-    mean, std = float(np.mean(known.mean)), float(np.mean(known.std))
-    return Normalization(mean=[mean] * channels, std=[std] * channels)
-
-
-def infer_normalization(
-    suspect: Source, images_NCHW: Tensor, labels_N: Labels | None, num_classes: int, channels: int
-) -> NormalizationChoice:
-    """Try the known normalisations on at most 200 images in [0, 1], and take the best.
-
-    With labels the best accuracy wins, mean confidence in the labels breaking ties; without, mean
-    confidence times prediction spread. The first of KNOWN wins what is still a tie. `how` is
-    `default` when no image was given or none gave finite logits.
-    """
-    images, labels = images_NCHW[:MAX_PROBED], None if labels_N is None else labels_N[:MAX_PROBED]
-    choices = {name: known_normalization(name, channels) for name in KNOWN}
-    ranks: dict[str, tuple[float, float]] = {}
-    for name, normalization in choices.items() if len(images) else ():
-        logits_NK = _with(suspect, normalization, images, num_classes).logits(images)
-        if bool(torch.isfinite(logits_NK).all()):
-            ranks[name] = _rank(logits_NK, labels)
-    best = max(ranks, key=lambda name: ranks[name]) if ranks else "imagenet"
-    return NormalizationChoice(
-        name=best, normalization=choices[best], how="inferred" if ranks else "default", labelled=labels is not None,
-        scores={name: rank[0] for name, rank in ranks.items()},
-    )  # fmt: skip
-
-
-def _with(suspect: Source, normalization: Normalization, images_NCHW: Tensor, num_classes: int) -> Suspect:
-    mean, std = tuple(normalization.mean), tuple(normalization.std)
-    if isinstance(suspect, Suspect):
-        return Suspect(suspect.module, num_classes=num_classes, input_shape=suspect.input_shape, mean=mean, std=std,
-                       device=suspect.device, meter=suspect.meter)  # fmt: skip
-    if isinstance(suspect, nn.Module):
-        _, c, h, w = images_NCHW.shape
-        return Suspect(suspect, num_classes=num_classes, input_shape=(c, h, w), mean=mean, std=std, meter=Meter())
-    return suspect(normalization)
-
-
-def _rank(logits_NK: Tensor, labels_N: Labels | None) -> tuple[float, float]:
-    """The score to choose by, and what breaks ties."""
-    probabilities_NK = logits_NK.softmax(1)
-    if labels_N is None:
-        top = probabilities_NK.max(1).values
-        return float(top.mean()) * spread(logits_NK), float(top.min())
-    labels = torch.from_numpy(labels_N)
-    of_label = probabilities_NK.gather(1, labels.view(-1, 1).clamp(0, logits_NK.shape[1] - 1))
-    return float((logits_NK.argmax(1) == labels).float().mean()), float(of_label.clamp_min(1e-6).log().mean())
 
 
 def spread(logits_NK: Tensor) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from auditor.checkpoint import normalization as normalizing
 from auditor.checkpoint import preflight
 from auditor.checkpoint.architectures import Built, build
 from auditor.checkpoint.candidates import AmbiguousArchitectureError
@@ -96,7 +97,7 @@ def _most_accurate(session: Session, opened: Opened, names: tuple[str, ...]) -> 
     for name in names:
         built = build(opened.state, arch=name, input_size=session.request.input_size)
         images, _ = session.clean.to_input(built.input_shape)
-        choice = preflight.infer_normalization(
+        choice = normalizing.infer_normalization(
             built.module, torch.from_numpy(images), session.clean.labels, built.num_classes, built.input_shape[0]
         )
         scored.append((max(choice.scores.values(), default=0.0), built))
@@ -192,9 +193,9 @@ def _normalization(
             raise InputError("--std must be positive.", "Give standard deviations in [0, 1] units, e.g. 0.25.")
         return "given", given
     if request.normalize:
-        return "given", preflight.known_normalization(request.normalize, channels)
+        return "given", normalizing.known_normalization(request.normalize, channels)
     device = next(iter(module.state_dict().values())).device
-    choice = preflight.infer_normalization(
+    choice = normalizing.infer_normalization(
         lambda n: Suspect(module, num_classes=built.num_classes, input_shape=built.input_shape, mean=tuple(n.mean),
                           std=tuple(n.std), device=device),
         session.images, labels, built.num_classes, channels,
