@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from auditor.metrics import defense_effectiveness
 from auditor.plain import to_plain
 from auditor.unlearn import METHODS
 from benchmarks.detect.__main__ import choose, tell
@@ -48,9 +49,8 @@ MEANS = ("images", "method", "models", "not found", "passed", "passed above 10 %
 def der(row: Row) -> float:
     """The defence effectiveness rating of a row, in [0, 1]."""
     before, after = row["before"], row["after"]
-    fell = before["attack_success_rate"]["rate"] - after["attack_success_rate"]["rate"]
-    lost = before["accuracy"]["rate"] - after["accuracy"]["rate"]
-    return float((max(0.0, fell) - max(0.0, lost) + 1) / 2)
+    return defense_effectiveness(before["accuracy"]["rate"], after["accuracy"]["rate"],
+                                 before["attack_success_rate"]["rate"], after["attack_success_rate"]["rate"])  # fmt: skip
 
 
 def evaluation(model: Row) -> Images:
