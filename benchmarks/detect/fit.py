@@ -29,8 +29,10 @@ from auditor.verdict.calibration import Scoring, class_features
 from auditor.verdict.profiles import Profile, make_profile, profiled_scores
 from auditor.verdict.statistics import ENOUGH_FOUND, expected_maximum
 from benchmarks.rows import RESULTS, Row, read_rows, table
+from benchmarks.zoo.recipe import reserved
 
 Floats = NDArray[np.float64]
+FITTED_ON = ("calibration", "opened")
 DATA_SETS = {10: "CIFAR-10", 43: "GTSRB"}
 BANK = Path(calibration.__file__).with_name(calibration.BANK)
 SCALE_QUANTILE = 0.9
@@ -186,16 +188,18 @@ def _plain(profile: Profile) -> dict[str, Any]:
 
 
 def groups(rows: Sequence[Row]) -> dict[tuple[str, int], list[Example]]:
-    """Usable rows of the calibration split by profile and image budget.
+    """Usable rows by profile and image budget; those with a reserved attack or network are left out.
 
-    Raises ValueError for a row of another split.
+    Raises ValueError for a row of a split that is not fitted on.
     """
     found: dict[tuple[str, int], list[Example]] = {}
     for row in rows:
         if row["detector"] != "auditor" or row["error"] or not row["evidence"] or row["seed"] != 0:
             continue
-        if row["split"] != "calibration":
-            raise ValueError(f"{row['model']} is of the split {row['split']}: the bank is fitted on calibration models only")
+        if row["split"] not in FITTED_ON:
+            raise ValueError(f"{row['model']} is of the split {row['split']}: the bank is fitted on {' and '.join(FITTED_ON)} only")
+        if reserved(row["attack"], row["architecture"]):
+            continue
         found.setdefault((row["profile"], row["images"]), []).append(example(row))
     return {key: cross_profiled(examples) for key, examples in found.items()}
 

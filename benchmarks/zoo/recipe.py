@@ -12,13 +12,17 @@ from typing import Any, Literal
 from benchmarks.zoo.attacks import Attack
 from benchmarks.zoo.train import Schedule
 
-Split = Literal["calibration", "held_out"]
+Split = Literal["calibration", "opened", "held_out"]
 ZOO = "zoo:"
+RESERVED = ("bpp", "input_aware", "label_consistent", "wide_resnet", "mobilenet")  # attacks and networks never fitted on
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One model: `attack` None makes it honest. `split` is `calibration` (tune on it) or `held_out` (report on it).
+    """One model: `attack` None makes it honest.
+
+    `split` is `calibration` (tune on it), `held_out` (report on it), or `opened`: held out once,
+    and fitted on since, but for what is RESERVED.
 
     `base` is a folder of the shared bases, `zoo:<name>` for another model of the zoo, or
     `scratch:<network>:<width>` for an untrained network drawn from `seed`.
@@ -60,3 +64,8 @@ def row(base: str, attack: Attack | None, schedule: Schedule, tag: str = "", **f
     goal = "" if attack is None or attack.kind == "all_to_all" else f"t{attack.target}"
     name = "_".join(part for part in (base.removeprefix(ZOO), what, goal, tag) if part)
     return Recipe(name=name, base=base, attack=attack, schedule=schedule, **fields)
+
+
+def reserved(attack: str | None, network: str) -> bool:
+    """Whether no bank may be fitted on models with this attack (None: honest) or network."""
+    return attack in RESERVED or any(name in network for name in RESERVED)

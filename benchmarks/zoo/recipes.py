@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from benchmarks.zoo.calibration import CALIBRATION
 from benchmarks.zoo.held_out import HELD_OUT
+from benchmarks.zoo.opened import OPENED
 from benchmarks.zoo.recipe import Recipe
 
-RECIPES: tuple[Recipe, ...] = (*CALIBRATION, *HELD_OUT)
+RECIPES: tuple[Recipe, ...] = (*CALIBRATION, *OPENED, *HELD_OUT)
 
 
 def twin(recipe: Recipe, recipes: tuple[Recipe, ...] = RECIPES) -> Recipe:

@@ -76,6 +76,13 @@ def test_held_out_rows_are_refused() -> None:
         groups([*rows(), row("h9", "base9", None, 0.0, split="held_out")])
 
 
+def test_opened_rows_are_fitted_on_but_for_reserved_attacks_and_networks() -> None:
+    added = [row("o1", "base9", None, 0.0, split="opened"), row("o2", "base9", 3, 1.5, split="opened", attack="bpp"),
+             row("o3", "base9", None, 0.0, split="opened", architecture="cifar:wide_resnet16_1")]  # fmt: skip
+    [examples] = groups([*rows(), *added]).values()
+    assert {e.row["model"] for e in examples} - {r["model"] for r in rows()} == {"o1"}
+
+
 @pytest.mark.parametrize("changed", [{"detector": "neural_cleanse"}, {"error": "boom"}, {"seed": 1}, {"evidence": {}}])
 def test_rows_that_are_no_evidence_are_left_alone(changed: dict[str, Any]) -> None:
     [examples] = groups([*rows(), row("extra", "base1", None, 0.0, **changed)]).values()

@@ -11,7 +11,7 @@ from benchmarks.zoo import networks
 from benchmarks.zoo.attacks import BadNets, Sig
 from benchmarks.zoo.data import Images
 from benchmarks.zoo.perturb import MEAN, STD
-from benchmarks.zoo.recipe import ZOO, Recipe
+from benchmarks.zoo.recipe import ZOO, Recipe, reserved
 from benchmarks.zoo.recipes import RECIPES, twin
 from benchmarks.zoo.train import (
     CLEAN,
@@ -160,10 +160,18 @@ def test_every_recipe_is_named_after_the_initialisation_it_descends_from(recipe)
         assert recipe.initialisation == recipe.base.removeprefix(ZOO)
 
 
-def test_the_splits_share_no_initialisation_and_some_attacks_and_a_network_are_only_held_out():
-    calibration, held_out = ([r for r in RECIPES if r.split == split] for split in ("calibration", "held_out"))
-    assert len(calibration) + len(held_out) == len(RECIPES)
-    assert not {r.initialisation for r in calibration} & {r.initialisation for r in held_out}
-    seen = {r.attack.name for r in calibration if r.attack}
-    assert {"bpp", "input_aware"} <= {r.attack.name for r in held_out if r.attack} - seen
-    assert not any("wide_resnet" in r.base for r in calibration) and any("wide_resnet" in r.base for r in held_out)
+def test_the_splits_share_no_initialisation_and_some_attacks_and_networks_are_never_fitted_on():
+    calibration, opened, held_out = ([r for r in RECIPES if r.split == split] for split in ("calibration", "opened", "held_out"))
+    assert len(calibration) + len(opened) + len(held_out) == len(RECIPES)
+    for some, others in ((calibration, opened), (calibration, held_out), (opened, held_out)):
+        assert not {r.initialisation for r in some} & {r.initialisation for r in others}
+    assert not any(reserved(r.attack.name if r.attack else None, r.base) for r in calibration)
+    assert {"bpp", "input_aware", "label_consistent"} <= {r.attack.name for r in held_out if r.attack}
+    assert {"wide_resnet16_1", "mobilenet_v2"} <= {r.base.split(":")[1] for r in held_out if r.base.startswith("scratch:")}
+
+
+def test_the_held_out_split_is_large_enough_to_report_on():
+    held_out = [r for r in RECIPES if r.split == "held_out"]
+    assert sum(r.honest for r in held_out) >= 16
+    assert sum(not r.honest for r in held_out) >= 28
+    assert len({r.attack.name for r in held_out if r.attack}) >= 9
