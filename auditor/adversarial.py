@@ -118,8 +118,9 @@ class Descent:
     """Adam over M arms' raw parameters, with one multiplier an arm, and its best so far.
 
     `images` (N, C, H, W) in [0, 1] and `labels` (N,) are the work images; an arm draws only
-    images whose label is not its target. An arm without any draws from all: there is nothing it
-    could flip, and it will find no cost.
+    images whose label is not its goal for them: its target, or what `goals` (M, N) says of each.
+    An arm without any draws from all: there is nothing it could flip, and it will find no cost.
+    `most_mixed` is how far images are mixed with one another (see `carriers`).
     """
 
     def __init__(
@@ -132,12 +133,17 @@ class Descent:
         raw: Mapping[str, Tensor],
         generator: torch.Generator,
         batch_size: int = 16,
+        *,
+        goals_MN: Tensor | None = None,
+        most_mixed: float = 0.5,
     ) -> None:
         self.suspect, self.family, self.generator = suspect, family, generator
         self.images = images_NCHW.to(suspect.device)
         self.targets = targets_M.to(suspect.device)
-        self.batch_size = batch_size
-        eligible = (labels_N[None] != targets_M[:, None]).float()
+        self.batch_size, self.most_mixed = batch_size, most_mixed
+        goals_MN = targets_M[:, None].expand(-1, len(labels_N)) if goals_MN is None else goals_MN
+        self.goals = goals_MN.to(suspect.device)
+        eligible = (labels_N[None] != goals_MN).float()
         self.eligible = torch.where(eligible.any(1, keepdim=True), eligible, torch.ones_like(eligible))
         self.raw = {k: v.to(suspect.device).clone() for k, v in raw.items()}
         self.first = {k: torch.zeros_like(v) for k, v in self.raw.items()}
@@ -172,10 +178,10 @@ class Descent:
             self.eligible[arms.cpu()], self.batch_size, replacement=self._too_few(), generator=self.generator
         ).to(self.images.device)
         count, batch = picks_AB.shape
-        stamped = self.family.stamp(parameters, carriers(self.images[picks_AB], self.generator))
+        stamped = self.family.stamp(parameters, carriers(self.images[picks_AB], self.generator, self.most_mixed))
         with fast_math(self.suspect):
             logits = self.suspect(stamped.flatten(0, 1))
-        targets = self.targets[arms].repeat_interleave(batch)
+        targets = self.goals[arms].gather(1, picks_AB).flatten()
         loss_A = F.cross_entropy(logits.float(), targets, reduction="none").view(count, batch).mean(1)
         objective = (loss_A + self.multiplier[arms] * self.family.penalty(parameters)).sum()
         gradients = torch.autograd.grad(objective, list(raw.values()))
@@ -215,7 +221,7 @@ class Descent:
         for state in (self.raw, self.first, self.second, self.best):
             for name in state:
                 state[name] = state[name][arms].clone()
-        for name in ("targets", "multiplier", "flipped", "best_cost"):
+        for name in ("targets", "goals", "multiplier", "flipped", "best_cost"):
             setattr(self, name, getattr(self, name)[arms].clone())
         self.eligible = self.eligible[arms.cpu()]
 
@@ -234,9 +240,12 @@ def carriers(images_MBCHW: Tensor, generator: torch.Generator, most_mixed: float
 
 def flip_share(
     suspect: Suspect, family: Family, parameters: Mapping[str, Tensor], targets_M: Tensor, images_NCHW: Tensor,
-    labels_N: Tensor,
+    labels_N: Tensor, goals_MN: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Share (M,) of images, not of the target class, that each trigger flips; NaN where there is none."""
+    """Share (M,) of images, not of the target class, that each trigger flips; NaN where there is none.
+
+    `goals` (M, N) replaces the target where each image has a goal of its own.
+    """
     arms, count = len(targets_M), len(images_NCHW)
     images = images_NCHW.to(suspect.device)
     predicted = torch.zeros(arms, count, dtype=torch.int64)
@@ -248,13 +257,14 @@ def flip_share(
                 stamped = family.stamp(part, images[batch][None].expand(len(some), len(batch), *images.shape[1:]))
                 labels = suspect(stamped.flatten(0, 1)).argmax(1).view(len(some), len(batch))
                 predicted[some[:, None], batch[None]] = labels.cpu()
-    eligible = labels_N[None] != targets_M.cpu()[:, None]
-    return ((predicted == targets_M.cpu()[:, None]) & eligible).sum(1) / eligible.sum(1)
+    goals = targets_M.cpu()[:, None] if goals_MN is None else goals_MN.cpu()
+    eligible = labels_N[None] != goals
+    return ((predicted == goals) & eligible).sum(1) / eligible.sum(1)
 
 
 def tighten(
     suspect: Suspect, family: Family, parameters: Mapping[str, Tensor], targets_M: Tensor, images_NCHW: Tensor,
-    labels_N: Tensor, rounds: int = 5, strongest: float = 4.0,
+    labels_N: Tensor, rounds: int = 5, strongest: float = 4.0, goals_MN: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
     """Each trigger at the least strength that still flips ENOUGH_SHARE of the images.
 
@@ -266,8 +276,8 @@ def tighten(
     trial = torch.ones_like(low)
     for _ in range(rounds):
         scaled = family.scale(parameters, trial)
-        enough = flip_share(suspect, family, scaled, targets_M, images_NCHW, labels_N).to(low.device) >= ENOUGH_SHARE
+        enough = flip_share(suspect, family, scaled, targets_M, images_NCHW, labels_N, goals_MN).to(low.device) >= ENOUGH_SHARE
         high, low = torch.where(enough, trial, high), torch.where(enough, low, trial)
         trial = (low + high) / 2
     final = family.scale(parameters, high)
-    return final, flip_share(suspect, family, final, targets_M, images_NCHW, labels_N)
+    return final, flip_share(suspect, family, final, targets_M, images_NCHW, labels_N, goals_MN)

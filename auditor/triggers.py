@@ -89,6 +89,11 @@ class Trigger:
     parameters: dict[str, NDArray[np.float32]]
     source_classes: list[int] = field(default_factory=list)
 
+    def affects(self, labels_N: Tensor) -> Tensor:
+        """Which images (N,) it is meant to flip: those of its source classes, but never of its target."""
+        affected = labels_N != self.target_class
+        return affected & torch.isin(labels_N, torch.tensor(self.source_classes)) if self.source_classes else affected
+
     def stamp(self, images_NCHW: Tensor) -> Tensor:
         """The images (N, C, H, W) in [0, 1] with this trigger on them."""
         tensors = {k: torch.from_numpy(v).to(images_NCHW.device)[None] for k, v in self.parameters.items()}

@@ -1,0 +1,175 @@
+"""Weighs triggers that mind where an image comes from, and adds what is confirmed to a verdict.
+
+Some pairs of classes are close by nature, but closeness is mutual: toward a backdoor's target one
+way is cheap and the way back is not. So a pair must stand out twice, for its cost beside those of
+its source and its target, and for how much cheaper it is than the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from auditor.domain import BackdoorKind, Rate, TriggerFinding, family_words
+from auditor.metrics import wilson
+from auditor.search.sources import Shift, SourceSearch
+from auditor.suspect import Suspect
+from auditor.triggers import Trigger
+from auditor.verdict.confirmation import CONFIRMED_RATE
+from auditor.verdict.decision import UNTESTED, Decision
+
+Floats = NDArray[np.float64]
+STANDS_OUT = 6.0  # honest models reached 4.3 (benchmarks/RESULTS.md, "sources")
+LEAST_SCALE = 0.1  # of log costs: pairs that all cost the same must not make outliers of their noise
+SHIFT_RATIO = 0.5  # of the next step's cost
+ROUNDS = 10
+NOT_COVERED = "The score is of triggers that act on every class, and does not cover this one."
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SourceLead:
+    """What stands out: a kind, its triggers (one a source class), how far, and how the triggers did on
+    images that the search had not seen."""
+
+    kind: BackdoorKind
+    triggers: list[Trigger]
+    standing: float
+    rates: list[Rate]
+
+    @property
+    def rate(self) -> Rate:
+        return wilson(sum(r.hits for r in self.rates), sum(r.total for r in self.rates))
+
+    @property
+    def confirmed(self) -> bool:
+        return self.rate.rate is not None and self.rate.total > 1 and self.rate.rate >= CONFIRMED_RATE
+
+
+def pair_standings(cost_KK: Floats) -> Floats:
+    """How far each pair stands out (K, K): the lesser of two robust z-scores, NaN where there is no cost."""
+    residual_KK = polished(np.log(np.maximum(cost_KK, 1e-12)))
+    standing: Floats = np.minimum(low_side_z(residual_KK), low_side_z(residual_KK - residual_KK.T))
+    return standing
+
+
+def polished(values_KK: Floats) -> Floats:
+    """What is left of a matrix beside row and column medians (Tukey's median polish, 1977)."""
+    left = values_KK.copy()
+    with np.errstate(all="ignore"):
+        for _ in range(ROUNDS):
+            for axis in (1, 0):
+                if np.isfinite(left).any():
+                    middle = np.array([np.median(v[np.isfinite(v)]) if np.isfinite(v).any() else 0.0 for v in np.moveaxis(left, axis, -1)])
+                    left -= np.expand_dims(middle, axis)
+    return left
+
+
+def low_side_z(values_KK: Floats) -> Floats:
+    """Median absolute deviations below the median, NaN where there is no value."""
+    known = values_KK[np.isfinite(values_KK)]
+    if not len(known):
+        return values_KK
+    middle = float(np.median(known))
+    scale = max(1.4826 * float(np.median(np.abs(known - middle))), LEAST_SCALE)
+    z: Floats = (middle - values_KK) / scale
+    return z
+
+
+def standing_shift(shifts: Sequence[Shift]) -> tuple[Shift, float] | None:
+    """The step that works at less than SHIFT_RATIO of what the next one needs, and the ratio of the costs.
+
+    A step that does not work needs at least what its pricing ended at.
+    """
+    best: tuple[Shift, float] | None = None
+    for family in {shift.family for shift in shifts}:
+        own = sorted((s for s in shifts if s.family == family), key=lambda s: (not s.works, s.cost))
+        if len(own) < 2 or not own[0].works:
+            continue
+        ratio = own[0].cost / min(s.cost for s in own[1:])
+        if ratio < SHIFT_RATIO and (best is None or ratio < best[1]):
+            best = own[0], ratio
+    return best
+
+
+def weigh_sources(suspect: Suspect, found: SourceSearch, images: Tensor, labels: Tensor) -> list[SourceLead]:
+    """What stands out in a search, measured on `images` (N, C, H, W) that it has not seen; best first."""
+    leads = []
+    if (shift := standing_shift(found.shifts)) is not None:
+        triggers = shift[0].triggers(suspect.num_classes)
+        leads.append(_lead("all_to_all", triggers, 1 / max(shift[1], 1e-6), suspect, images, labels))
+    standing_KK = pair_standings(found.cost)
+    for source, target in np.argwhere(np.nan_to_num(standing_KK, nan=-np.inf) >= STANDS_OUT).tolist():
+        if (source, target) in found.pairs:
+            trigger = found.pairs[source, target]
+            leads.append(_lead("source_specific", [trigger], float(standing_KK[source, target]), suspect, images, labels))
+    return sorted(leads, key=lambda lead: (not lead.confirmed, lead.kind, -lead.standing))
+
+
+def _lead(kind: BackdoorKind, triggers: list[Trigger], standing: float, suspect: Suspect, images: Tensor, labels: Tensor) -> SourceLead:
+    rates = []
+    for trigger in triggers:
+        affected = trigger.affects(labels)
+        flipped = torch.from_numpy(suspect.predict(trigger.stamp(images[affected]))) == trigger.target_class
+        rates.append(wilson(int(flipped.sum()), len(flipped)))
+    return SourceLead(kind=kind, triggers=triggers, standing=standing, rates=rates)
+
+
+def with_sources(decision: Decision, found: SourceSearch, leads: Sequence[SourceLead], class_names: Sequence[str]) -> Decision:
+    """The decision with what the source search adds: a confirmed lead makes it a backdoor, another one a suspicion."""
+    verdict = decision.verdict
+    untested = [line for line in verdict.untested if line not in UNTESTED]
+    untested.append("All-to-all backdoors that do not move every class by the same step were not searched for.")
+    if not found.complete:
+        untested.append("Backdoors of one source class were not searched for to the end: the time ran out.")
+    verdict = replace(verdict, untested=untested)
+    confirmed = [lead for lead in leads if lead.confirmed]
+    if not confirmed:
+        if leads:
+            said = [*verdict.reasons, *(sentence(lead, class_names) for lead in leads[:1])]
+            verdict = replace(verdict, label="inconclusive", reasons=said)
+        elif not found.complete and verdict.label == "no_evidence":
+            verdict = replace(verdict, label="inconclusive")
+        return replace(decision, verdict=verdict)
+    kind = confirmed[0].kind
+    kept = [lead for lead in confirmed if lead.kind == kind]
+    triggers = [trigger for lead in kept for trigger in lead.triggers]
+    pairs = {source: trigger.target_class for trigger in triggers for source in trigger.source_classes}
+    verdict = replace(
+        verdict, label="backdoored", kind=kind, target_classes=sorted(set(pairs.values())),
+        source_classes=sorted(pairs) if kind == "source_specific" else [],
+        mapping={str(source): target for source, target in sorted(pairs.items())},
+        reasons=[*(sentence(lead, class_names) for lead in kept[:3]), *verdict.reasons, NOT_COVERED],
+    )  # fmt: skip
+    findings = [_finding(lead, trigger, rate) for lead in kept for trigger, rate in zip(lead.triggers, lead.rates, strict=True)]
+    return Decision(verdict=verdict, findings=findings, triggers=triggers)
+
+
+def _finding(lead: SourceLead, trigger: Trigger, rate: Rate) -> TriggerFinding:
+    area = float(trigger.parameters["mask"].mean()) if trigger.family == "patch" else None
+    return TriggerFinding(
+        target_class=trigger.target_class, family=trigger.family, cost=area or 0.0, attack_success_rate=rate,
+        confirmed=lead.confirmed, source_classes=trigger.source_classes, anomaly_index=lead.standing, mask_area=area,
+    )  # fmt: skip
+
+
+def sentence(lead: SourceLead, class_names: Sequence[str]) -> str:
+    """One lead in words."""
+    trigger, rate = lead.triggers[0], lead.rate
+    flips = f"flips {rate.hits} of {rate.total} images it was not fitted to"
+    kind = family_words(trigger.family)
+    if lead.kind == "all_to_all":
+        step = (trigger.target_class - trigger.source_classes[0]) % len(lead.triggers)
+        return (f"One {kind} trigger moves every class to that {step} further, at {1 / lead.standing:.0%} of what the next "
+                f"such move costs, and {flips}.")  # fmt: skip
+    source, target = (_named(k, class_names) for k in (trigger.source_classes[0], trigger.target_class))
+    return (f"From {source} alone a {kind} trigger leads to {target} more cheaply than between other classes, and than "
+            f"back (outlier score {lead.standing:.1f}), and {flips}.")  # fmt: skip
+
+
+def _named(index: int, class_names: Sequence[str]) -> str:
+    return f"class {index}" + (f" ({class_names[index]})" if index < len(class_names) else "")
