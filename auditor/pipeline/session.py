@@ -29,7 +29,7 @@ from auditor.domain import (
     Verification,
 )  # fmt: skip
 from auditor.errors import AuditorError, DeviceError, InputError
-from auditor.events import Control, Event, StageFinished, StageStarted
+from auditor.events import Control, Event, Notice, StageFinished, StageStarted
 from auditor.images import CleanImages, Split
 from auditor.metrics import attack_success_rate
 from auditor.runs import RunFolder
@@ -150,6 +150,13 @@ def stage(session: Session, name: str, title: str, body: Steps, steps: int | Non
     session.update(run=replace(run, seconds=spent))
     yield StageFinished(stage=name, seconds=seconds)
     return outcome
+
+
+def say_time(session: Session, doing: str) -> Steps:
+    """Say so, and add it to the limits, when the time is up."""
+    if session.control.out_of_time:
+        session.limit(f"The time budget was exhausted while {doing}.")
+        yield Notice(message=f"The time budget was exhausted while {doing}.", level="warning")
 
 
 def new_result(request: Request, device: str) -> AuditResult:

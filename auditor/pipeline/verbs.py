@@ -17,9 +17,10 @@ from auditor.errors import AuditorError, Cancelled, OutputError, UsageError, pri
 from auditor.events import AuditFinished, Control, Event, FileWritten, Notice
 from auditor.files import sha256_of
 from auditor.images import CleanImages
+from auditor.pipeline.detecting import detect
 from auditor.pipeline.opening import check_suspect, open_suspect, read_images
 from auditor.pipeline.session import Session, Steps, choose_device, configure, new_result, stage
-from auditor.pipeline.stages import ONNX, SAFETENSORS, attend, confirmed_triggers, detect, export, provenance, unlearn
+from auditor.pipeline.stages import ONNX, SAFETENSORS, attend, confirmed_triggers, export, provenance, unlearn
 from auditor.pipeline.weights_only import detect_without_images
 from auditor.runs import RunFolder
 from auditor.suspect import Suspect

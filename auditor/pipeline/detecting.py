@@ -1,0 +1,112 @@
+"""The detection stage: searches every family toward every class, and reaches a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from auditor.domain import TriggerFinding, Verdict
+from auditor.errors import InputError
+from auditor.events import CandidateFound, Notice, VerdictReached
+from auditor.files import inside
+from auditor.pipeline.calibrating import bank_for
+from auditor.pipeline.session import Session, Steps, say_time
+from auditor.plain import from_plain, to_plain
+from auditor.search.shared import SharedSearch, shared_search
+from auditor.search.shortlist import classes_to_search
+from auditor.search.synthesis import PROFILES, synthesize
+from auditor.triggers import Trigger
+from auditor.unlearn.twin import make_twin
+from auditor.verdict.decision import Decision, decide
+
+TWIN_AGREES = 0.02
+
+
+def detect(session: Session) -> Steps:
+    """Search every family toward every class, and reach a verdict."""
+    if _restore_detection(session):
+        yield Notice(message="Detection was finished earlier; its result is used again.")
+    elif session.result.verdict is None:
+        decision = yield from _search_and_decide(session)
+        session.triggers = decision.triggers
+        session.update(verdict=decision.verdict, triggers=_save_triggers(session, decision))
+        for finding in session.result.triggers:
+            yield CandidateFound(
+                target_class=finding.target_class, family=finding.family, cost=finding.cost,
+                attack_success_rate=finding.attack_success_rate.rate or 0.0, confirmed=finding.confirmed,
+                evidence=finding.evidence,
+            )  # fmt: skip
+        if session.run and not session.control.stop_requested:
+            parts = {"verdict": session.result.verdict, "triggers": session.result.triggers, "limits": session.result.limits}
+            session.run.finish_stage("detect", to_plain(parts))
+        yield from say_time(session, "searching: what was not reached counts as not tested")
+    verdict = session.result.verdict
+    assert verdict is not None
+    session.limit(*verdict.untested)
+    if verdict.calibration is None:
+        session.limit("The score is uncalibrated: it ranks suspicion, and no error rate stands behind it yet.")
+    yield VerdictReached(verdict=verdict)
+
+
+def _search_and_decide(session: Session) -> Steps:
+    suspect, fit = session.model, session.fit
+    images, labels = session.images[fit], session.labels[fit]
+    shared = yield from _shared(session)
+    session.classes = classes_to_search(suspect.num_classes, shared, session.request.targets, session.request.seed,
+                                        exhaustive=session.request.exhaustive)  # fmt: skip
+    if len(session.classes) < suspect.num_classes:
+        session.limit(f"{len(session.classes)} of {suspect.num_classes} classes were searched: those that the shared "
+                      "search or --targets point at, and a random sample to compare them with (--exhaustive searches all).")  # fmt: skip
+    found = yield from synthesize(
+        suspect, images, labels, classes=session.classes, budget=PROFILES[session.request.profile],
+        seed=session.request.seed, control=session.control, shared=shared,
+    )  # fmt: skip
+    return decide(suspect, found, session.images[session.hold], session.labels[session.hold], session.class_names,
+                  session.request.targets, bank_for(session, session.request.profile))  # fmt: skip
+
+
+def _shared(session: Session) -> Steps:
+    """The SAU-style search between the suspect and a twin made for it; None when the time is up."""
+    if session.control.stop_requested:
+        return None
+    fit, seed = session.fit, session.request.seed
+    twin = make_twin(session.model, session.images[fit], session.labels[fit], seed=seed)
+    yield Notice(message=f"Twin {twin.how}; it disagrees with the suspect on {twin.disagreement:.0%} of noisy work images.")
+    if twin.disagreement < TWIN_AGREES:
+        session.limit("The twin hardly differs from the suspect, so the shared search saw little more than one model.")
+    generator = torch.Generator().manual_seed(seed)
+    found: SharedSearch = yield from shared_search(
+        session.model, twin.suspect, session.images[fit], session.labels[fit], generator=generator,
+        control=session.control,
+    )  # fmt: skip
+    return found
+
+
+def _save_triggers(session: Session, decision: Decision) -> list[TriggerFinding]:
+    if session.run is None:
+        return decision.findings
+    findings = []
+    for index, (finding, trigger) in enumerate(zip(decision.findings, decision.triggers, strict=True)):
+        name = f"evidence/trigger_{index}.npz"
+        trigger.save(session.run.target(name))
+        findings.append(replace(finding, evidence=name))
+    return findings
+
+
+def _restore_detection(session: Session) -> bool:
+    """Take up a detection that an earlier run of the same command finished; False when there is none to use."""
+    kept = session.run.stage("detect") if session.run else None
+    if session.run is None or kept is None:
+        return False
+    try:
+        verdict = from_plain(Verdict, kept["verdict"])
+        findings = [from_plain(TriggerFinding, item) for item in kept["triggers"]]
+        triggers = [Trigger.load(inside(session.run.path, finding.evidence)) for finding in findings]
+        classes, limits = sorted({e.target_class for e in verdict.per_class}), list(kept["limits"])
+    except (InputError, OSError, KeyError, TypeError, AttributeError, ValueError):
+        return False  # damaged since: the search is run again
+    session.triggers, session.classes = triggers, classes
+    session.update(verdict=verdict, triggers=findings)
+    session.limit(*limits)
+    return True
