@@ -42,6 +42,7 @@ class Request:
     classes: str | None = None
     targets: list[int] | None = None
     exhaustive: bool = False
+    sources: bool = False
     device: str = "auto"
     threads: int | None = None
     seed: int = 0

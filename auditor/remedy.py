@@ -175,8 +175,10 @@ def _twins(model: Suspect, case: Case, indices: Tensor, seed: int) -> Generator[
 
 
 def _search_twins(model: Suspect, case: Case, indices: Tensor, seed: int) -> Generator[Event, None, list[Candidate]]:
-    targets = sorted({trigger.target_class for trigger in case.triggers})
+    targets = sorted({trigger.target_class for trigger in case.triggers if not trigger.source_classes})
     kinds = {trigger.family for trigger in case.triggers}
+    if not targets:  # what minds the source is not found by a search over all images
+        return []
     budget = replace(TWINS, families=tuple(name for name in FAMILIES if name in kinds))
     found = yield from synthesize(
         model, case.every_image[indices], case.every_label[indices], classes=targets * TWIN_RESTARTS,

@@ -91,8 +91,9 @@ class Trigger:
 
     def affects(self, labels_N: Tensor) -> Tensor:
         """Which images (N,) it is meant to flip: those of its source classes, but never of its target."""
-        affected = labels_N != self.target_class
-        return affected & torch.isin(labels_N, torch.tensor(self.source_classes)) if self.source_classes else affected
+        other = labels_N != self.target_class
+        sources = torch.tensor(self.source_classes, device=labels_N.device)
+        return other & torch.isin(labels_N, sources) if self.source_classes else other
 
     def stamp(self, images_NCHW: Tensor) -> Tensor:
         """The images (N, C, H, W) in [0, 1] with this trigger on them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,13 @@ from auditor.domain import Change, Check, ClassEvidence, Rate, Verification, fam
 from auditor.events import Control, Event
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
+from auditor.search.sources import search_sources
 from auditor.search.synthesis import Budget, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.calibration import Bank
 from auditor.verdict.decision import Decision, decide
+from auditor.verdict.sources import sentence, weigh_sources
 from auditor.verdict.weighing import Weighed, weigh
 
 ALLOWED_FLIPS = 0.10
@@ -62,16 +65,20 @@ def verify(
     fresh search is run only when the held images let the model pass: it is the dear part.
     """
     accuracy, changed = accuracy_change(suspect, held)
-    changes = [trigger_change(suspect, held, trigger) for trigger in triggers]
+    apart = by_content(triggers)
+    changes = [trigger_change(suspect, held, *alike) for alike in apart]
     worst = max(changes, key=lambda pair: pair[0].after.rate or 0.0 if pair[0].after else 0.0, default=(Change(), Change()))
-    flipped = [flips(held, trigger) for trigger in triggers]
+    flipped = [flips(held, *alike) for alike in apart]
     checks = [_trigger_check(flipped), _accuracy_check(changed, sum(len(h.labels) for h in held))]
     fresh: list[ClassEvidence] = []
     decision: Decision | None = None
     if all(check.passed for check in checks):
         decision, weighed = yield from _fresh_search(sanitized, held[0], search, control)
         fresh = weighed.evidence
-        checks += [_fresh_check(weighed, target, search.bank) for target in sorted({t.target_class for t in triggers})]
+        checks += [_fresh_check(weighed, target, search.bank) for target in
+                   sorted({t.target_class for t in triggers if not t.source_classes})]
+        if any(t.source_classes for t in triggers):
+            checks.append((yield from _fresh_source_check(sanitized, held[0], search, control)))
     return Verification(
         basis=basis, clean_accuracy=accuracy, attack_success_rate=worst[0], recovered_accuracy=worst[1],
         verdict=decision.verdict.label if decision else None, checks=checks, fresh_search=fresh,
@@ -86,11 +93,20 @@ def accuracy_change(suspect: Suspect, held: Sequence[Held]) -> tuple[Change, int
     return Change(before=_rate(before), after=_rate(after)), int(before.sum() - after.sum())
 
 
-def trigger_change(suspect: Suspect, held: Sequence[Held], trigger: Trigger) -> tuple[Change, Change]:
-    """Attack success rate and recovered accuracy before and after, for one trigger."""
+def by_content(triggers: Sequence[Trigger]) -> list[list[Trigger]]:
+    """The triggers with the same parameters together: an all-to-all backdoor is one trigger with a target a source."""
+    found: dict[tuple[str, bytes], list[Trigger]] = {}
+    for trigger in triggers:
+        content = b"".join(trigger.parameters[name].tobytes() for name in sorted(trigger.parameters))
+        found.setdefault((trigger.family, content), []).append(trigger)
+    return list(found.values())
+
+
+def trigger_change(suspect: Suspect, held: Sequence[Held], *triggers: Trigger) -> tuple[Change, Change]:
+    """Attack success rate and recovered accuracy before and after, over these triggers, each on the images it is meant for."""
     parts: dict[str, list[NDArray[np.bool_]]] = {"hit": [], "hit_after": [], "right": [], "right_after": []}
-    for part in held:
-        eligible = part.labels != trigger.target_class
+    for part, trigger in product(held, triggers):
+        eligible = trigger.affects(part.labels)
         stamped, labels = trigger.stamp(part.images[eligible]), part.labels[eligible].numpy()
         for suffix, model in (("", suspect), ("_after", part.model)):
             predicted = model.predict(stamped)
@@ -103,12 +119,12 @@ def trigger_change(suspect: Suspect, held: Sequence[Held], trigger: Trigger) -> 
     )
 
 
-def flips(held: Sequence[Held], trigger: Trigger) -> Rate:
-    """How often the trigger changes the sanitized model's answer to the target: images it takes
+def flips(held: Sequence[Held], *triggers: Trigger) -> Rate:
+    """How often the triggers change the sanitized model's answer to their target: images it takes
     for the target anyway, trigger or not, are its errors and no backdoor."""
     found = []
-    for part in held:
-        other = (part.labels != trigger.target_class).numpy() & (part.model.predict(part.images) != trigger.target_class)
+    for part, trigger in product(held, triggers):
+        other = trigger.affects(part.labels).numpy() & (part.model.predict(part.images) != trigger.target_class)
         found.append(part.model.predict(trigger.stamp(part.images[other])) == trigger.target_class)
     return _rate(np.concatenate(found))
 
@@ -121,6 +137,19 @@ def _fresh_search(
         seed=search.seed + SEED_OFFSET, control=control,
     )  # fmt: skip
     return decide(sanitized, found, held.images, held.labels, [], bank=search.bank), weigh(found, search.bank)
+
+
+def _fresh_source_check(
+    sanitized: Suspect, held: Held, search: Searchable, control: Control
+) -> Generator[Event, None, Check]:
+    """No trigger that minds where an image comes from may stand out again and hold on unseen images."""
+    found = yield from search_sources(sanitized, search.images, search.labels, seed=search.seed + SEED_OFFSET, control=control)
+    leads = [lead for lead in weigh_sources(sanitized, found, held.images, held.labels) if lead.confirmed]
+    said = sentence(leads[0], []) if leads else "none stands out and holds on held-out images"
+    return Check(
+        name="A fresh search finds no trigger of one source class or of all to all", passed=found.complete and not leads,
+        measured=said if found.complete else "the time ran out before all were searched", allowed="none",
+    )  # fmt: skip
 
 
 def _trigger_check(flipped: Sequence[Rate]) -> Check:

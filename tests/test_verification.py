@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import planted
+import planted_sources
 import pytest
 import torch
 
@@ -12,7 +15,15 @@ from auditor.events import Control, SearchStep
 from auditor.search.synthesis import PROFILES
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
-from auditor.verification import ALLOWED_FLIPS, Held, Searchable, accuracy_change, trigger_change, verify
+from auditor.verification import (
+    ALLOWED_FLIPS,
+    Held,
+    Searchable,
+    accuracy_change,
+    by_content,
+    trigger_change,
+    verify,
+)
 
 IMAGES, LABELS = planted.planted_images(60, seed=6)
 TRIGGER = planted.corner_trigger()
@@ -167,3 +178,31 @@ def test_rates_carry_counts(count: int) -> None:
     assert rate is not None and rate.total == count and rate.low < 1.0 == rate.high
     assert verification.basis == "held_out"
     assert all(np.isfinite(e.cost) for e in verification.fresh_search if e.cost is not None)
+
+
+def test_a_trigger_of_one_source_class_is_measured_on_that_class() -> None:
+    images, labels = planted.planted_images(24, seed=7)
+    part = Held(model=planted_sources.honest(), images=images, labels=labels)
+    own = planted.corner_trigger(source_classes=[planted_sources.SOURCE])
+    attack, recovered = trigger_change(planted_sources.source_specific(), [part], own)
+    assert attack.before is not None and (attack.before.hits, attack.before.total) == (4, 4)
+    assert recovered.after is not None and (recovered.after.hits, recovered.after.total) == (4, 4)
+
+
+def test_the_triggers_of_an_all_to_all_backdoor_are_pooled() -> None:
+    one = planted.corner_trigger()
+    triggers = [replace(one, target_class=(k + 1) % planted.CLASSES, source_classes=[k]) for k in range(planted.CLASSES)]
+    other = planted.corner_trigger(colour=(0.0, 1.0, 0.0))
+    assert [len(alike) for alike in by_content([*triggers, other])] == [planted.CLASSES, 1]
+
+
+def test_a_fresh_search_of_sources_judges_a_backdoor_of_one_source_class() -> None:
+    trigger = planted.corner_trigger(source_classes=[planted_sources.SOURCE])
+    suspect, honest = planted_sources.source_specific(), planted_sources.honest()
+    verification, _ = run(honest, suspect=suspect, triggers=[trigger])
+    assert verification.passed, failed(verification)
+    assert verification.checks[-1].name == "A fresh search finds no trigger of one source class or of all to all"
+    # The trigger handed over does nothing here, but the class has another one.
+    dodged = replace(trigger, parameters=planted.corner_trigger(colour=(0.3, 0.3, 0.3)).parameters)
+    verification, _ = run(suspect, suspect=suspect, triggers=[dodged])
+    assert failed(verification) == ["A fresh search finds no trigger of one source class or of all to all"]

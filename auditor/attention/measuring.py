@@ -151,9 +151,7 @@ def normalize_heat(heat_NHW: Heat) -> Heat:
 
 def _eligible(trigger: Trigger, labels_N: Labels) -> NDArray[np.int64]:
     """Indices of the images whose class the trigger is meant to change."""
-    labels = torch.as_tensor(labels_N).cpu().numpy()
-    from_source = np.isin(labels, trigger.source_classes) if trigger.source_classes else np.ones(len(labels), bool)
-    return np.flatnonzero(from_source & (labels != trigger.target_class))
+    return np.flatnonzero(trigger.affects(torch.as_tensor(labels_N)).cpu().numpy())
 
 
 def _sample(indices: NDArray[np.int64], limit: int, seed: int) -> Tensor:

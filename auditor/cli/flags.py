@@ -80,6 +80,9 @@ TARGETS: Parameters = flag(
 ) | flag(
     "exhaustive", bool, _SEARCH, "Search every class, however many there are; beyond 28 a shortlist is the default.",
     default=False,
+) | flag(
+    "sources", bool, _SEARCH, "Also search for all-to-all backdoors and those of one source class, as the deep profile "
+    "does: about twice the time; up to 16 classes.", default=False,
 )  # fmt: skip
 
 EMBED: Parameters = flag(

@@ -15,10 +15,12 @@ from auditor.pipeline.session import Session, Steps, say_time
 from auditor.plain import from_plain, to_plain
 from auditor.search.shared import SharedSearch, shared_search
 from auditor.search.shortlist import classes_to_search
+from auditor.search.sources import MOST_CLASSES, search_sources
 from auditor.search.synthesis import PROFILES, synthesize
 from auditor.triggers import Trigger
 from auditor.unlearn.twin import make_twin
 from auditor.verdict.decision import Decision, decide
+from auditor.verdict.sources import weigh_sources, with_sources
 
 TWIN_AGREES = 0.02
 
@@ -62,8 +64,25 @@ def _search_and_decide(session: Session) -> Steps:
         suspect, images, labels, classes=session.classes, budget=PROFILES[session.request.profile],
         seed=session.request.seed, control=session.control, shared=shared,
     )  # fmt: skip
-    return decide(suspect, found, session.images[session.hold], session.labels[session.hold], session.class_names,
-                  session.request.targets, bank_for(session, session.request.profile))  # fmt: skip
+    decision = decide(suspect, found, session.images[session.hold], session.labels[session.hold], session.class_names,
+                      session.request.targets, bank_for(session, session.request.profile))  # fmt: skip
+    if decision.verdict.label == "backdoored" or not wants_sources(session):
+        return decision
+    return (yield from _search_sources(session, decision))
+
+
+def wants_sources(session: Session) -> bool:
+    """Whether backdoors that mind where an image comes from are searched for: where asked, and in few enough classes."""
+    asked = session.request.sources or session.request.profile == "deep"
+    return asked and session.model.num_classes <= MOST_CLASSES
+
+
+def _search_sources(session: Session, decision: Decision) -> Steps:
+    fit, hold = session.fit, session.hold
+    found = yield from search_sources(session.model, session.images[fit], session.labels[fit], seed=session.request.seed,
+                                      control=session.control)  # fmt: skip
+    leads = weigh_sources(session.model, found, session.images[hold], session.labels[hold], session.request.targets)
+    return with_sources(decision, found, leads, session.class_names)
 
 
 def _shared(session: Session) -> Steps:

@@ -25,16 +25,17 @@ def make_monitor(session: Session, triggers: Sequence[Trigger]) -> Monitor:
     assert session.split is not None
     work = as_indices(session.split.work)
     images, labels = session.images[work], session.labels[work].numpy()
-    stamped = [(t, t.stamp(images)) for t in triggers]
+    affected = [t.affects(session.labels[work]) for t in triggers]
+    stamped = [(t, t.stamp(images[a]), labels[a.numpy()]) for t, a in zip(triggers, affected, strict=True)]
     layer = attention.target_layer(session.model)
     watched = support = None
     if triggers and layer is not None:
-        others = np.flatnonzero(labels != triggers[0].target_class)[:WATCHED]
+        others = np.flatnonzero(affected[0].numpy())[:WATCHED]
         watched, support = triggers[0].stamp(images[others]), triggers[0].support(images)
 
     def read(model: Suspect) -> Reading:
         with fast_math(model):
-            rates = [attack_success_rate(model.predict(x), labels, t.target_class).rate or 0.0 for t, x in stamped]
+            rates = [attack_success_rate(model.predict(x), y, t.target_class).rate or 0.0 for t, x, y in stamped if len(x)]
             clean = accuracy(model.predict(images), labels).rate or 0.0
         tar = heat = None
         if watched is not None and support is not None and layer is not None and len(watched):

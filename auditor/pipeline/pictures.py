@@ -19,7 +19,7 @@ def stamped_arrays(session: Session, trigger: Trigger, indices: Tensor) -> dict[
     and, once sanitized, `predicted_sanitized` (n,); `support` (H, W).
     """
     images, labels = session.images[indices], session.labels[indices].numpy()
-    others = np.flatnonzero(labels != trigger.target_class)
+    others = np.flatnonzero(trigger.affects(session.labels[indices]).numpy())
     _, first = np.unique(labels[others], return_index=True)  # one image a class, as many as are shown
     shown = others[np.sort(first)][:SHOWN]
     clean = images[shown]

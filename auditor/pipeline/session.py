@@ -90,6 +90,7 @@ class Session:
         Raises InputError when it does not: there is nothing to unlearn, and no removal to show.
         """
         indices = as_indices(self.split.work) if self.split else self.fit
+        indices = indices[trigger.affects(self.labels[indices])]
         predicted = self.model.predict(trigger.stamp(self.images[indices]))
         rate = attack_success_rate(predicted, self.labels[indices].numpy(), trigger.target_class)
         if (rate.rate or 0.0) < WORKING_RATE:

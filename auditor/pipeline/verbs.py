@@ -28,7 +28,7 @@ from auditor.triggers import Trigger
 
 # What decides the content of a run; anything else may differ when it is resumed.
 FINGERPRINTED = (
-    "arch", "factory", "num_classes", "input_size", "normalize", "mean", "std", "targets", "exhaustive", "seed", "profile",
+    "arch", "factory", "num_classes", "input_size", "normalize", "mean", "std", "targets", "exhaustive", "sources", "seed", "profile",
     "trigger", "device",
 )  # fmt: skip
 SANITIZED = (ONNX, SAFETENSORS)

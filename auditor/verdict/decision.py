@@ -23,8 +23,8 @@ from auditor.verdict.statistics import family_wise_p
 from auditor.verdict.weighing import SIGNIFICANCE, Lead, Suspicion, Weighed, weigh
 
 UNTESTED = [
-    "Backdoors that act on images of one source class only were not searched for.",
-    "All-to-all backdoors were not searched for.",
+    "Backdoors that act on images of one source class only were not searched for (--sources, for up to 16 classes).",
+    "All-to-all backdoors were not searched for (--sources, for up to 16 classes).",
 ]
 TELLING_SHARE = 0.5
 

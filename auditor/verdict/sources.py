@@ -7,7 +7,7 @@ its source and its target, and for how much cheaper it is than the way back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,26 +15,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from auditor.domain import BackdoorKind, Rate, TriggerFinding, family_words
+from auditor.domain import BackdoorKind, Rate, TriggerFinding, Verdict, family_words
 from auditor.metrics import wilson
+from auditor.search import FAMILIES
 from auditor.search.sources import Shift, SourceSearch
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
-from auditor.verdict.confirmation import CONFIRMED_RATE
+from auditor.verdict.confirmation import CONFIRMED_RATE, strengthened, trigger_cost
 from auditor.verdict.decision import UNTESTED, Decision
 
 Floats = NDArray[np.float64]
-STANDS_OUT = 6.0  # honest models reached 4.3 (benchmarks/RESULTS.md, "sources")
+STANDS_OUT = 6.0  # what honest models reach, and backdoored ones: benchmarks/RESULTS.md, "sources"
 LEAST_SCALE = 0.1  # of log costs: pairs that all cost the same must not make outliers of their noise
-SHIFT_RATIO = 0.5  # of the next step's cost
+SHIFT_RATIO = 0.1  # of the next step's cost
+LEAST_RATIO = 1e-3
+STRONGEST = 2.0
+FEWEST_FLIPS = 2
+PERMUTES = 0.5  # of the classes
 ROUNDS = 10
-NOT_COVERED = "The score is of triggers that act on every class, and does not cover this one."
+NOT_COVERED = "No bank stands behind such triggers yet, so the score ranks suspicion and no more."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceLead:
-    """What stands out: a kind, its triggers (one a source class), how far, and how the triggers did on
-    images that the search had not seen."""
+    """What stands out: a kind, its triggers (one a source class), how far (1 is what is asked), and how
+    the triggers did on images that the search had not seen."""
 
     kind: BackdoorKind
     triggers: list[Trigger]
@@ -47,7 +52,9 @@ class SourceLead:
 
     @property
     def confirmed(self) -> bool:
-        return self.rate.rate is not None and self.rate.total > 1 and self.rate.rate >= CONFIRMED_RATE
+        """Of one class there are few unseen images: most must flip, and not too few for CONFIRMED_RATE."""
+        rate = self.rate
+        return rate.hits >= FEWEST_FLIPS and rate.hits > rate.total / 2 and rate.high >= CONFIRMED_RATE
 
 
 def pair_standings(cost_KK: Floats) -> Floats:
@@ -91,23 +98,38 @@ def standing_shift(shifts: Sequence[Shift]) -> tuple[Shift, float] | None:
         if len(own) < 2 or not own[0].works:
             continue
         ratio = own[0].cost / min(s.cost for s in own[1:])
-        if ratio < SHIFT_RATIO and (best is None or ratio < best[1]):
-            best = own[0], ratio
+        if ratio <= SHIFT_RATIO and (best is None or ratio < best[1]):
+            best = own[0], max(ratio, LEAST_RATIO)
     return best
 
 
-def weigh_sources(suspect: Suspect, found: SourceSearch, images: Tensor, labels: Tensor) -> list[SourceLead]:
-    """What stands out in a search, measured on `images` (N, C, H, W) that it has not seen; best first."""
-    leads = []
-    if (shift := standing_shift(found.shifts)) is not None:
-        triggers = shift[0].triggers(suspect.num_classes)
-        leads.append(_lead("all_to_all", triggers, 1 / max(shift[1], 1e-6), suspect, images, labels))
+def weigh_sources(
+    suspect: Suspect, found: SourceSearch, images: Tensor, labels: Tensor, targets: Sequence[int] | None = None
+) -> list[SourceLead]:
+    """What stands out in a search, measured on `images` (N, C, H, W) that it has not seen; best first.
+
+    Images that the suspect gets wrong without a trigger say nothing of where one moves their class.
+    With `targets` only pairs toward those classes can.
+    """
+    right = torch.from_numpy(suspect.predict(images)) == labels
+    images, labels, leads = images[right], labels[right], []
+    if (shift := standing_shift(found.shifts)) is not None and not targets:
+        best, ratio = shift
+        triggers = [_stronger(t, 1 / ratio) for t in best.triggers(suspect.num_classes)]
+        leads.append(_lead("all_to_all", triggers, SHIFT_RATIO / ratio, suspect, images, labels))
     standing_KK = pair_standings(found.cost)
     for source, target in np.argwhere(np.nan_to_num(standing_KK, nan=-np.inf) >= STANDS_OUT).tolist():
-        if (source, target) in found.pairs:
-            trigger = found.pairs[source, target]
-            leads.append(_lead("source_specific", [trigger], float(standing_KK[source, target]), suspect, images, labels))
+        if (source, target) in found.pairs and (not targets or target in targets):
+            trigger = _stronger(found.pairs[source, target], float(np.nanmedian(found.cost) / found.cost[source, target]))
+            leads.append(
+                _lead("source_specific", [trigger], float(standing_KK[source, target]) / STANDS_OUT, suspect, images, labels)
+            )
     return sorted(leads, key=lambda lead: (not lead.confirmed, lead.kind, -lead.standing))
+
+
+def _stronger(trigger: Trigger, room: float) -> Trigger:
+    """The trigger nearer to what others cost (`room` times as much), as in confirmation.py: as found it barely works."""
+    return strengthened(FAMILIES[trigger.family], trigger, min(STRONGEST, max(1.0, room) ** 0.5))
 
 
 def _lead(kind: BackdoorKind, triggers: list[Trigger], standing: float, suspect: Suspect, images: Tensor, labels: Tensor) -> SourceLead:
@@ -135,12 +157,12 @@ def with_sources(decision: Decision, found: SourceSearch, leads: Sequence[Source
         elif not found.complete and verdict.label == "no_evidence":
             verdict = replace(verdict, label="inconclusive")
         return replace(decision, verdict=verdict)
-    kind = confirmed[0].kind
-    kept = [lead for lead in confirmed if lead.kind == kind]
+    kept = [lead for lead in confirmed if lead.kind == confirmed[0].kind]
     triggers = [trigger for lead in kept for trigger in lead.triggers]
     pairs = {source: trigger.target_class for trigger in triggers for source in trigger.source_classes}
+    kind: BackdoorKind = "all_to_all" if is_near_permutation(pairs, len(found.cost)) else "source_specific"
     verdict = replace(
-        verdict, label="backdoored", kind=kind, target_classes=sorted(set(pairs.values())),
+        verdict, label="backdoored", kind=kind, score=_score(verdict, kept[0].standing), calibration=None, target_classes=sorted(set(pairs.values())),
         source_classes=sorted(pairs) if kind == "source_specific" else [],
         mapping={str(source): target for source, target in sorted(pairs.items())},
         reasons=[*(sentence(lead, class_names) for lead in kept[:3]), *verdict.reasons, NOT_COVERED],
@@ -149,11 +171,23 @@ def with_sources(decision: Decision, found: SourceSearch, leads: Sequence[Source
     return Decision(verdict=verdict, findings=findings, triggers=triggers)
 
 
+def is_near_permutation(pairs: Mapping[int, int], classes: int) -> bool:
+    """Whether most classes have a target of their own, as in an all-to-all backdoor."""
+    return len(set(pairs.values())) > PERMUTES * classes
+
+
+def _score(verdict: Verdict, standing: float) -> float:
+    """At least one half, the more the further the trigger stands out beyond what is asked; uncalibrated."""
+    return max(verdict.score or 0.0, standing / (1 + standing))
+
+
 def _finding(lead: SourceLead, trigger: Trigger, rate: Rate) -> TriggerFinding:
     area = float(trigger.parameters["mask"].mean()) if trigger.family == "patch" else None
     return TriggerFinding(
-        target_class=trigger.target_class, family=trigger.family, cost=area or 0.0, attack_success_rate=rate,
-        confirmed=lead.confirmed, source_classes=trigger.source_classes, anomaly_index=lead.standing, mask_area=area,
+        target_class=trigger.target_class, family=trigger.family, attack_success_rate=rate,
+        cost=trigger_cost(FAMILIES[trigger.family], trigger),
+        confirmed=lead.confirmed, source_classes=trigger.source_classes, mask_area=area,
+        anomaly_index=lead.standing * STANDS_OUT if lead.kind == "source_specific" else None,
     )  # fmt: skip
 
 
@@ -164,11 +198,11 @@ def sentence(lead: SourceLead, class_names: Sequence[str]) -> str:
     kind = family_words(trigger.family)
     if lead.kind == "all_to_all":
         step = (trigger.target_class - trigger.source_classes[0]) % len(lead.triggers)
-        return (f"One {kind} trigger moves every class to that {step} further, at {1 / lead.standing:.0%} of what the next "
-                f"such move costs, and {flips}.")  # fmt: skip
+        return (f"One {kind} trigger moves every class to that {step} further, at {SHIFT_RATIO / lead.standing:.1%} of what the "
+                f"next such move costs, and {flips}.")  # fmt: skip
     source, target = (_named(k, class_names) for k in (trigger.source_classes[0], trigger.target_class))
     return (f"From {source} alone a {kind} trigger leads to {target} more cheaply than between other classes, and than "
-            f"back (outlier score {lead.standing:.1f}), and {flips}.")  # fmt: skip
+            f"back (outlier score {lead.standing * STANDS_OUT:.1f}), and {flips}.")  # fmt: skip
 
 
 def _named(index: int, class_names: Sequence[str]) -> str:
