@@ -31,7 +31,7 @@ class Refitter:
         generator = torch.Generator().manual_seed(task.seed)
         images = task.images.to(self.model.device)
         self.clean = torch.cat([images, variants(images, clean_images - len(images), generator)])
-        self.carriers = variants(images, stamped_images, generator)
+        self.carriers = variants(images[task.meant()], stamped_images, generator)
         self.stamped = stamp_jittered(self.carriers, task.triggers, strength, generator)
         self.layers = layers_in_order(self.model, images[:1])
 

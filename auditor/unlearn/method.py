@@ -49,6 +49,14 @@ class Task:
     seed: int
     control: Control
 
+    def meant(self) -> Tensor:
+        """Which images (N,) to stamp: all, or where every trigger minds the source those that some are meant for."""
+        import torch  # not above: the command line imports this module for its help
+
+        if not all(trigger.source_classes for trigger in self.triggers):
+            return torch.ones(len(self.labels), dtype=torch.bool)
+        return torch.stack([trigger.affects(self.labels.cpu()) for trigger in self.triggers]).any(0)
+
 
 class Method(Protocol):
     """An unlearning method. `is_reconstruction` says that the source's equations are not public."""
