@@ -1,8 +1,6 @@
 """Weighs triggers that mind where an image comes from, and adds what is confirmed to a verdict.
 
-Some pairs of classes are close by nature, but closeness is mutual: toward a backdoor's target one
-way is cheap and the way back is not. So a pair must stand out twice, for its cost beside those of
-its source and its target, and for how much cheaper it is than the way back.
+Pairs are weighed by `pairs.py`, steps by how much cheaper one is than the next.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from auditor.domain import BackdoorKind, Rate, TriggerFinding, Verdict, family_words
@@ -23,16 +20,14 @@ from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.confirmation import CONFIRMED_RATE, strengthened, trigger_cost
 from auditor.verdict.decision import UNTESTED, Decision
+from auditor.verdict.pairs import pair_standings
 
-Floats = NDArray[np.float64]
-STANDS_OUT = 6.0  # what honest models reach, and backdoored ones: benchmarks/RESULTS.md, "sources"
-LEAST_SCALE = 0.1  # of log costs: pairs that all cost the same must not make outliers of their noise
+STANDS_OUT = 5.0  # what honest models reach, and backdoored ones: benchmarks/RESULTS.md, "sources"
 SHIFT_RATIO = 0.1  # of the next step's cost
 LEAST_RATIO = 1e-3
 STRONGEST = 2.0
 FEWEST_FLIPS = 2
 PERMUTES = 0.5  # of the classes
-ROUNDS = 10
 NOT_COVERED = "No bank stands behind such triggers yet, so the score ranks suspicion and no more."
 
 
@@ -55,36 +50,6 @@ class SourceLead:
         """Of one class there are few unseen images: most must flip, and not too few for CONFIRMED_RATE."""
         rate = self.rate
         return rate.hits >= FEWEST_FLIPS and rate.hits > rate.total / 2 and rate.high >= CONFIRMED_RATE
-
-
-def pair_standings(cost_KK: Floats) -> Floats:
-    """How far each pair stands out (K, K): the lesser of two robust z-scores, NaN where there is no cost."""
-    residual_KK = polished(np.log(np.maximum(cost_KK, 1e-12)))
-    standing: Floats = np.minimum(low_side_z(residual_KK), low_side_z(residual_KK - residual_KK.T))
-    return standing
-
-
-def polished(values_KK: Floats) -> Floats:
-    """What is left of a matrix beside row and column medians (Tukey's median polish, 1977)."""
-    left = values_KK.copy()
-    with np.errstate(all="ignore"):
-        for _ in range(ROUNDS):
-            for axis in (1, 0):
-                if np.isfinite(left).any():
-                    middle = np.array([np.median(v[np.isfinite(v)]) if np.isfinite(v).any() else 0.0 for v in np.moveaxis(left, axis, -1)])
-                    left -= np.expand_dims(middle, axis)
-    return left
-
-
-def low_side_z(values_KK: Floats) -> Floats:
-    """Median absolute deviations below the median, NaN where there is no value."""
-    known = values_KK[np.isfinite(values_KK)]
-    if not len(known):
-        return values_KK
-    middle = float(np.median(known))
-    scale = max(1.4826 * float(np.median(np.abs(known - middle))), LEAST_SCALE)
-    z: Floats = (middle - values_KK) / scale
-    return z
 
 
 def standing_shift(shifts: Sequence[Shift]) -> tuple[Shift, float] | None:
@@ -117,7 +82,7 @@ def weigh_sources(
         best, ratio = shift
         triggers = [_stronger(t, 1 / ratio) for t in best.triggers(suspect.num_classes)]
         leads.append(_lead("all_to_all", triggers, SHIFT_RATIO / ratio, suspect, images, labels))
-    standing_KK = pair_standings(found.cost)
+    standing_KK, _ = pair_standings(found.cost)
     for source, target in np.argwhere(np.nan_to_num(standing_KK, nan=-np.inf) >= STANDS_OUT).tolist():
         if (source, target) in found.pairs and (not targets or target in targets):
             trigger = _stronger(found.pairs[source, target], float(np.nanmedian(found.cost) / found.cost[source, target]))

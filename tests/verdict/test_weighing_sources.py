@@ -18,22 +18,12 @@ from auditor.suspect import Suspect
 from auditor.verdict.decision import UNTESTED, Decision
 from auditor.verdict.sources import (
     SHIFT_RATIO,
-    STANDS_OUT,
     SourceLead,
     is_near_permutation,
-    low_side_z,
-    pair_standings,
-    polished,
     standing_shift,
     weigh_sources,
     with_sources,
 )
-
-
-def noise(classes: int = 10) -> np.ndarray:
-    cost = np.exp(np.random.default_rng(0).normal(0, 0.3, (classes, classes)))
-    np.fill_diagonal(cost, np.nan)
-    return cost
 
 
 def shift(step: int, cost: float, works: bool = True, family: str = "patch") -> Shift:
@@ -52,34 +42,6 @@ def weighed(make: Callable[[], Suspect], targets: list[int] | None = None) -> tu
 
 def decision(label="no_evidence", score=0.2) -> Decision:
     return Decision(verdict=Verdict(label=label, score=score, untested=["Something else.", *UNTESTED], reasons=["Nothing."]))
-
-
-def test_median_polish_takes_off_what_rows_and_columns_have_in_common() -> None:
-    rows, columns = np.array([[1.0], [2.0], [4.0]]), np.array([[0.0, 3.0, 5.0]])
-    values = rows + columns
-    values[0, 2] += 7
-    left = polished(values)
-    assert left[0, 2] == pytest.approx(7) and np.abs(left).sum() == pytest.approx(7)
-
-
-def test_low_side_scores_are_robust_deviations_below_the_median() -> None:
-    values = np.array([[0.0, 1.0, 2.0], [3.0, 4.0, np.nan]])
-    z = low_side_z(values)  # median 2, median absolute deviation 1
-    assert z[0, 0] == pytest.approx(2 / 1.4826) and np.isnan(z[1, 2])
-
-
-def test_a_pair_must_be_cheap_and_cheaper_than_the_way_back() -> None:
-    one_way, both_ways = noise(), noise()
-    one_way[2, 7] *= 0.05
-    both_ways[2, 7] *= 0.05
-    both_ways[7, 2] *= 0.05
-    assert pair_standings(one_way)[2, 7] > STANDS_OUT
-    assert np.nanmax(pair_standings(both_ways)) < STANDS_OUT
-    assert np.nanmax(pair_standings(noise())) < STANDS_OUT
-
-
-def test_a_matrix_without_costs_has_no_standing() -> None:
-    assert np.isnan(pair_standings(np.full((4, 4), np.nan))).all()
 
 
 @pytest.mark.parametrize(("costs", "step"), [

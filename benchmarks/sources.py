@@ -1,0 +1,155 @@
+"""Backdoors that mind where an image comes from: what stands out among pairs and steps, on the zoo.
+
+    python -m benchmarks.sources --split calibration --split opened     # search, a row a model
+    python -m benchmarks.sources --fit                                  # write auditor/verdict/pairs.json
+    python -m benchmarks.sources --split held_out --show
+
+The profile of pairs is fitted on honest models of the calibration and opened splits; the table of
+those splits scores every model by a profile without its own initialisation, others by the one shipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from auditor.events import Control, drain
+from auditor.images.split import split
+from auditor.search.sources import MOST_CLASSES, search_sources
+from auditor.suspect import Suspect
+from auditor.verdict import pairs
+from auditor.verdict.pairs import PairProfile, make_pair_profile, pair_standings
+from auditor.verdict.sources import SHIFT_RATIO, STANDS_OUT, weigh_sources
+from benchmarks.detect.cells import initialisation, sample
+from benchmarks.detect.fit import DATA_SETS, FITTED_ON
+from benchmarks.rows import RESULTS, ROOT, Row, append_row, commit, latest, read_rows, table
+from benchmarks.zoo.build import load_model, manifest
+from benchmarks.zoo.recipe import reserved
+
+KEY = ("model", "images", "seed")
+OUT = Path(pairs.__file__).with_name(pairs.PAIRS)
+HEAD = ("model", "attack", "source, target", "furthest pair", "stands out", "cheapest step to the next", "said", "flips", "seconds")
+Floats = NDArray[np.float64]
+
+
+def measure(model: Row, count: int, seed: int) -> Row:
+    """Search one model on the images a scan would be handed, confirming on those that are held out."""
+    data, built = sample(model, count, seed), load_model(Path(model["path"]).parent)
+    images, labels = data.images.float() / 255, data.labels
+    work, unseen = split(data.images.permute(0, 2, 3, 1).numpy(), labels.numpy(), seed).folds[0]
+    meta = model["normalization"]
+    suspect = Suspect(built.net, num_classes=len(data.class_names), input_shape=tuple(images.shape[1:]),
+                      mean=tuple(meta["mean"]), std=tuple(meta["std"]))  # fmt: skip
+    began = time.perf_counter()
+    found = drain(search_sources(suspect, images[work], labels[work], seed=seed, control=Control()))
+    seconds, passed = time.perf_counter() - began, suspect.meter.forward_images
+    leads = weigh_sources(suspect, found, images[unseen], labels[unseen])
+    row: Row = {
+        "model": model["name"], "images": count, "seed": seed, "split": model["split"], "base": initialisation(model),
+        "architecture": model["architecture"], "honest": model["honest"], "attack": model["attack"], "target": model["target"],
+        "sources": model["source_classes"], "cost": [[_short(v) for v in line] for line in found.cost.tolist()],
+        "shifts": [(s.family, s.step, _short(s.cost), round(s.flip_share, 3)) for s in found.shifts],
+        "leads": [{"kind": lead.kind, "source": lead.triggers[0].source_classes, "target": lead.triggers[0].target_class,
+                   "standing": _short(lead.standing), "flips": [lead.rate.hits, lead.rate.total], "confirmed": lead.confirmed}
+                  for lead in leads],
+        "forward_images": passed, "seconds": round(seconds, 1), "commit": commit(),
+    }  # fmt: skip
+    return row
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.5g}") if np.isfinite(value) else None
+
+
+def costs(row: Row) -> Floats:
+    """The cost matrix (K, K) of a row."""
+    return np.array(row["cost"], dtype=np.float64)
+
+
+def fitted_on(row: Row) -> bool:
+    """Whether a row's model may teach a profile: honest, of the splits to fit on, and of no reserved network."""
+    return bool(row["honest"]) and row["split"] in FITTED_ON and not reserved(None, row["architecture"])
+
+
+def profiles(rows: Sequence[Row], without: str | None = None) -> list[PairProfile]:
+    """A profile for every number of classes of two honest models or more, leaving out an initialisation."""
+    found: dict[int, list[Floats]] = {}
+    for row in rows:
+        if fitted_on(row) and row["base"] != without:
+            found.setdefault(len(row["cost"]), []).append(costs(row))
+    return [make_pair_profile(DATA_SETS.get(k, f"{k} classes"), many) for k, many in sorted(found.items()) if len(many) > 1]
+
+
+def show(rows: Sequence[Row], every: Sequence[Row]) -> str:
+    """One line a model."""
+    lines = []
+    for row in sorted(rows, key=lambda r: (r["honest"], r["model"])):
+        own = profiles(every, without=row["base"]) if row["split"] in FITTED_ON else None
+        standing_KK, _ = pair_standings(costs(row), own)
+        source, target = np.unravel_index(np.nan_to_num(standing_KK, nan=-np.inf).argmax(), standing_KK.shape)
+        best = row["leads"][0] if row["leads"] else None
+        said = f"{best['kind']}{'' if best['confirmed'] else ', not confirmed'}" if best else "-"
+        lines.append((row["model"], row["attack"] or "honest", f"{row['sources'] or '-'}, {row['target']}" if row["target"] is not None else "-",
+                      f"{source} to {target}", float(standing_KK[source, target]), _steps(row), said,
+                      "{} of {}".format(*best["flips"]) if best else "-", row["seconds"]))  # fmt: skip
+    return f"Asked: a pair at {STANDS_OUT:g}, or a step at {SHIFT_RATIO:.0%} of the next one's cost.\n\n" + table(HEAD, lines)
+
+
+def _steps(row: Row) -> str:
+    """The cheapest working step's cost beside the next one's, in the family where it is least; "-" where none works."""
+    ratios = []
+    for family in {s[0] for s in row["shifts"]}:
+        own = sorted((s for s in row["shifts"] if s[0] == family), key=lambda s: (s[3] < 0.8, s[2]))
+        if len(own) > 1 and own[0][3] >= 0.8:
+            ratios.append(own[0][2] / min(s[2] for s in own[1:]))
+    return f"{min(ratios):.3f}" if ratios else "-"
+
+
+def write(rows: Sequence[Row]) -> None:
+    """Write the profiles that ship, from all rows that may teach one."""
+    made = [{"name": p.name, "models": p.models,
+             "residual": [[None if np.isnan(v) else round(float(v), 4) for v in line] for line in p.residual]} for p in profiles(rows)]  # fmt: skip
+    OUT.write_text(json.dumps(made, indent=1) + "\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure what is missing, fit or show; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sources", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    add = parser.add_argument
+    add("--split", action="append", help="models of this split, which may be given again (default held_out)")
+    add("--only", metavar="TEXT", default="", help="models with this in their name")
+    add("--images", type=int, default=100)
+    add("--seed", type=int, default=0)
+    add("--zoo", type=Path, default=ROOT / ".zoo")
+    add("--out", type=Path, default=RESULTS / "sources.jsonl", metavar="FILE.jsonl")
+    add("--fit", action="store_true", help="measure nothing: write the profiles that ship")
+    add("--show", action="store_true", help="measure nothing: the table of what is done")
+    args = parser.parse_args(argv)
+    rows, splits = latest(read_rows(args.out), KEY), args.split or ["held_out"]
+    if args.fit:
+        write(list(rows.values()))
+        return 0
+    torch.set_num_threads(1)
+    chosen = [m for m in manifest(args.zoo) if m["split"] in splits and args.only in m["name"] and len(m["class_names"]) <= MOST_CLASSES]
+    for model in chosen if not args.show else []:
+        if (model["name"], args.images, args.seed) not in rows:
+            row = measure(model, args.images, args.seed)
+            rows[row["model"], row["images"], row["seed"]] = row
+            append_row(args.out, row)
+            print(f"{row['model']}: {row['leads'][:1] or 'nothing stands out'}, {row['seconds']:.0f} s", file=sys.stderr)
+    every = list(rows.values())
+    print(show([r for r in every if r["split"] in splits], every))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
