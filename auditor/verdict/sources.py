@@ -25,7 +25,7 @@ from auditor.verdict.pairs import pair_standings
 STANDS_OUT = 5.0  # what honest models reach, and backdoored ones: benchmarks/RESULTS.md, "sources"
 SHIFT_RATIO = 0.1  # of the next step's cost
 LEAST_RATIO = 1e-3
-STRONGEST = 2.0
+STRONGEST, NEARER = 6.0, 0.75
 FEWEST_FLIPS = 2
 PERMUTES = 0.5  # of the classes
 NOT_COVERED = "No bank stands behind such triggers yet, so the score ranks suspicion and no more."
@@ -73,28 +73,27 @@ def weigh_sources(
 ) -> list[SourceLead]:
     """What stands out in a search, measured on `images` (N, C, H, W) that it has not seen; best first.
 
-    Images that the suspect gets wrong without a trigger say nothing of where one moves their class.
     With `targets` only pairs toward those classes can.
     """
-    right = torch.from_numpy(suspect.predict(images)) == labels
-    images, labels, leads = images[right], labels[right], []
+    leads, said = [], torch.from_numpy(suspect.predict(images))
     if (shift := standing_shift(found.shifts)) is not None and not targets:
         best, ratio = shift
         triggers = [_stronger(t, 1 / ratio) for t in best.triggers(suspect.num_classes)]
-        leads.append(_lead("all_to_all", triggers, SHIFT_RATIO / ratio, suspect, images, labels))
+        right = said == labels  # another image's class is not moved to where its label would be
+        leads.append(_lead("all_to_all", triggers, SHIFT_RATIO / ratio, suspect, images[right], labels[right]))
     standing_KK, _ = pair_standings(found.cost)
     for source, target in np.argwhere(np.nan_to_num(standing_KK, nan=-np.inf) >= STANDS_OUT).tolist():
         if (source, target) in found.pairs and (not targets or target in targets):
             trigger = _stronger(found.pairs[source, target], float(np.nanmedian(found.cost) / found.cost[source, target]))
-            leads.append(
-                _lead("source_specific", [trigger], float(standing_KK[source, target]) / STANDS_OUT, suspect, images, labels)
-            )
+            standing, other = float(standing_KK[source, target]) / STANDS_OUT, said != target
+            leads.append(_lead("source_specific", [trigger], standing, suspect, images[other], labels[other]))
     return sorted(leads, key=lambda lead: (not lead.confirmed, lead.kind, -lead.standing))
 
 
 def _stronger(trigger: Trigger, room: float) -> Trigger:
-    """The trigger nearer to what others cost (`room` times as much), as in confirmation.py: as found it barely works."""
-    return strengthened(FAMILIES[trigger.family], trigger, min(STRONGEST, max(1.0, room) ** 0.5))
+    """The trigger nearer to what others cost (`room` times as much): fitted to a handful of images of one class, it
+    barely works as found (benchmarks/RESULTS.md, "sources")."""
+    return strengthened(FAMILIES[trigger.family], trigger, min(STRONGEST, max(1.0, room) ** NEARER))
 
 
 def _lead(kind: BackdoorKind, triggers: list[Trigger], standing: float, suspect: Suspect, images: Tensor, labels: Tensor) -> SourceLead:
