@@ -60,7 +60,7 @@ class Budget:
 MANY_CLASSES = 16
 EVERY_FAMILY = tuple(FAMILIES)
 PROFILES: dict[str, Budget] = {
-    "quick": Budget(restarts=1, first_steps=0, steps=36, refine_steps=15, batch_size=8,
+    "quick": Budget(restarts=1, first_steps=0, steps=28, refine_steps=15, batch_size=8, priced_images=14,
                     families=("patch", "lowfreq", "warp")),
     "standard": Budget(restarts=1, first_steps=0, steps=60, refine_steps=36, batch_size=8, families=EVERY_FAMILY),
     "deep": Budget(restarts=2, first_steps=40, steps=150, refine_steps=80, families=EVERY_FAMILY),
