@@ -28,7 +28,11 @@ from auditor.unlearn.tuning import trainable
 
 @dataclass(frozen=True, kw_only=True)
 class Relearning:
-    """Hyper-parameters: how many triggered images, how many steps of SGD on all weights."""
+    """Hyper-parameters: how many triggered images, how many steps of SGD on all weights.
+
+    They are such that an honest network learns any class within the steps, but not within the first half: an honest
+    CIFAR-10 ResNet-20 flips 9 to 28 % of images to the class it is taught after 5 steps and 66 to 82 % after 9.
+    """
 
     images: int = 10
     steps: int = 12

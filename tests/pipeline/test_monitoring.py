@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import planted
 from planted_session import session
+from torch import nn
 
 from auditor.pipeline.monitoring import WATCHED, WATCHED_FILE, make_monitor
 from auditor.suspect import Suspect
@@ -21,7 +22,7 @@ def test_the_suspect_and_its_honest_twin_read_apart() -> None:
     assert (before.clean_accuracy, before.attack_success_rate) == (1.0, 1.0)
     assert (after.clean_accuracy, after.attack_success_rate) == (1.0, 0.0)
     assert before.tar is not None and before.tar_random is not None and after.tar is not None
-    assert before.tar > 0.8 and after.tar < 0.5 * before.tar
+    assert before.tar > 0.5 and after.tar < 0.5 * before.tar
     assert before.tar_random < 0.2
     assert before.heat_maps is not None and before.heat_maps.shape == (WATCHED, planted.SIDE, planted.SIDE)
 
@@ -48,8 +49,6 @@ def test_only_images_the_trigger_is_meant_for_are_watched(tmp_path: Path) -> Non
 
 
 def test_without_a_map_rates_are_read_alone() -> None:
-    from torch import nn
-
     given = session()
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * planted.SIDE**2, planted.CLASSES))
     given.suspect = Suspect(flat, num_classes=planted.CLASSES, input_shape=(3, planted.SIDE, planted.SIDE))
