@@ -7,7 +7,9 @@ A twin with fresh last layers, fitted to the few images at hand, is none either:
 accuracy, and with it what learning speed depends on. Ours is the sanitized model itself: the
 same trigger, images, steps and learning rate, toward classes that the trigger never led to. Model,
 trigger and carriers are then alike, and only what the weights remember differs. What this cannot
-see is a model in which the trigger wakes every class alike.
+see: a model in which the trigger wakes every class alike, and one that was pushed away from the
+former target harder than from the others. Measured on a CIFAR-10 ResNet-20 with BadNets: its last layer
+tuned briefly against the trigger, the backdoor is first to return; tuned for long, it is the last.
 
 Legend: N images, B batch, C channels, H height, W width, K classes, S steps.
 """
