@@ -304,8 +304,35 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One attempt to wake an unlearned backdoor with its own trigger, on images held out from the attempt.
+
+    `name`: relearning (`steps` of fine-tuning on a few triggered images) or reactivation (`steps` of a search for
+    a small perturbation beside the trigger). `attack_success_rate` is that toward the former target, `reference`
+    that of the same attempt toward `reference_classes`, which were no target, pooled. The curves, where there are
+    any, hold both rates after every step.
+    """
+
+    name: Literal["relearning", "reactivation"]
+    target_class: int
+    family: str
+    steps: int
+    attack_success_rate: Rate
+    reference: Rate
+    reference_classes: list[int]
+    is_weakness: bool
+    finding: str
+    curve: list[float] = field(default_factory=list)
+    reference_curve: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verification:
-    """A sanitized model measured afresh. `basis`: held_out or cross_fitted."""
+    """A sanitized model measured afresh. `basis`: held_out or cross_fitted.
+
+    `probes` ask how hard the backdoor is to wake; `weaknesses` are the sentences of those that woke it. They warn,
+    and are no part of `passed`.
+    """
 
     basis: str
     clean_accuracy: Change
@@ -316,6 +343,8 @@ class Verification:
     checks: list[Check] = field(default_factory=list)
     fresh_search: list[ClassEvidence] = field(default_factory=list)
     passed: bool = False
+    probes: list[Probe] = field(default_factory=list)
+    weaknesses: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,11 @@ class VerdictReached(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class UnlearnStep(Event):
-    """One epoch or pruning step. Rates are on work images: proxies, not the claim."""
+    """One epoch or pruning step; step 0 is the suspect itself. Rates are on work images: proxies, not the claim.
+
+    `tar` is read on a few fixed images with the trigger, `tar_random` for masks of equal area elsewhere on
+    the same heat-maps: only the first should fall. `heat_maps` (N, H, W) in [0, 1] are those of the fixed images.
+    """
 
     method: str
     step: int
@@ -121,6 +125,7 @@ class UnlearnStep(Event):
     clean_accuracy: float
     proxy_attack_success_rate: float
     tar: float | None = None
+    tar_random: float | None = None
     losses: dict[str, float] = field(default_factory=dict)
     parameters_changed: int = 0
     heat_maps: Picture = None

@@ -23,7 +23,7 @@ from auditor.search.synthesis import Budget, Candidate, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn import METHODS
-from auditor.unlearn.method import Method, Monitor, Task
+from auditor.unlearn.method import Method, Monitor, Task, watched
 from auditor.verification import ALLOWED_FLIPS, Held, Searchable, verify
 
 AUTO = ("refit", "prune")  # edit keeps less accuracy than either (benchmarks/RESULTS.md, "remove")
@@ -143,13 +143,13 @@ def _unlearn(case: Case, method: Method, indices: Tensor, extra: Sequence[Trigge
         suspect=case.suspect, images=case.every_image[indices], labels=case.every_label[indices], triggers=triggers,
         monitor=case.monitor, seed=case.seed, control=case.control,
     )  # fmt: skip
-    model = yield from method.run(task)
+    model = yield from watched(method, task)
     for number in range(1, 1 + HARDENINGS if method.name in HARDENED else 1):
         fresh = yield from _cheap_twins(model, case, indices, case.seed + number)
         if not fresh or case.control.stop_requested:
             break
         task = replace(task, triggers=[*task.triggers, *fresh])
-        model = yield from method.run(task)
+        model = yield from watched(method, task)
     return model
 
 

@@ -115,10 +115,13 @@ class Trigger:
     def support(self, images_NCHW: Tensor) -> NDArray[np.bool_]:
         """The pixels (H, W) the trigger acts on: the smallest set that holds 90 % of its energy.
 
-        Energy is the mask for a patch, and the mean change over `images` for other families.
+        Energy is the mask for a patch, and the mean change over `images` for other families. A mask of
+        zeros and ones, as a known trigger has, is taken whole.
         """
         if self.family == "patch":
             energy = self.parameters["mask"]
+            if np.isin(energy, (0, 1)).all():
+                return energy > 0
         else:
             energy = (self.stamp(images_NCHW) - images_NCHW).abs().mean((0, 1)).cpu().numpy()
         return smallest_support(energy)

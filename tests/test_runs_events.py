@@ -11,8 +11,8 @@ import pytest
 from run_folders import PRINT, step, tree
 
 from auditor.errors import InputError, OutputError
-from auditor.events import Notice, SearchStep, StageStarted
-from auditor.runs import RunFolder, load_picture, read_events
+from auditor.events import Notice, SearchStep, StageStarted, UnlearnStep
+from auditor.runs import RunFolder, folder, load_picture, read_events
 
 # --- events ---------------------------------------------------------------------------------
 
@@ -155,3 +155,34 @@ def test_pictures_are_plain_arrays_of_a_size_to_show(tmp_path: Path) -> None:
     for entry in tmp_path.iterdir():
         with pytest.raises(InputError):
             load_picture(tmp_path, entry.name)
+
+
+def heat(side: int) -> UnlearnStep:
+    maps = np.zeros((2, side, side), np.float32)
+    maps[:, : side // 2] = 1
+    return UnlearnStep(method="sau", step=1, steps=2, clean_accuracy=1, proxy_attack_success_rate=0, heat_maps=maps)
+
+
+def test_large_pictures_are_stored_small(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path, fingerprint=PRINT) as run:
+        run.record(heat(224))
+        run.record(SearchStep(family="patch", step=1, steps=1, classes=[0], loss=[0], attack_success_rate=[0], cost=[None],
+                              picture=np.ones((300, 200, 3), np.float32), picture_class=0))  # fmt: skip
+    maps, picture = (load_picture(tmp_path, f"evidence/frames/{i}.npz") for i in (1, 2))
+    assert maps.shape == (2, 74, 74)
+    np.testing.assert_allclose(maps[:, :37], 1)
+    np.testing.assert_allclose(maps[:, 38:], 0)
+    assert picture.shape == (75, 50, 3) and picture.min() == 1
+
+
+def test_the_number_of_stored_pictures_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "MANY_FRAMES", 3)
+    monkeypatch.setattr(folder, "MOST_FRAMES", 4)
+    with RunFolder.open(tmp_path, fingerprint=PRINT) as run:
+        for _ in range(25):
+            run.record(heat(8))
+    with RunFolder.open(tmp_path, fingerprint=PRINT) as run:  # what is there already counts
+        run.record(heat(8))
+    named = [e.number for e in read_events(tmp_path / "events.jsonl") if getattr(e, "heat_maps", None)]
+    assert named == [1, 2, 3, 10]
+    assert len(list((tmp_path / "evidence" / "frames").iterdir())) == 4

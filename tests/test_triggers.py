@@ -97,6 +97,14 @@ def test_no_energy_has_no_support() -> None:
     assert not smallest_support(np.zeros((3, 3), dtype=np.float32)).any()
 
 
+def test_a_mask_of_zeros_and_ones_is_its_own_support() -> None:
+    mask = np.zeros((8, 8), dtype=np.float32)
+    mask[:5, :5] = 1
+    pattern = np.zeros((3, 8, 8), dtype=np.float32)
+    known = Trigger(family="patch", target_class=0, parameters={"mask": mask, "pattern": pattern})
+    assert (known.support(torch.rand(1, 3, 8, 8)) == (mask == 1)).all()
+
+
 def test_support_of_a_patch_is_its_mask_and_of_others_their_change() -> None:
     images = torch.full((2, 1, 2, 2), 0.5)
     assert patch().support(torch.rand(1, 3, 4, 5)).nonzero() == (np.array([3]), np.array([4]))

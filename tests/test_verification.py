@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from auditor.domain import Verification
-from auditor.events import Control, SearchStep
+from auditor.events import Control, SearchStep, drain
 from auditor.search.synthesis import PROFILES
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
@@ -206,3 +206,25 @@ def test_a_fresh_search_of_sources_judges_a_backdoor_of_one_source_class() -> No
     dodged = replace(trigger, parameters=planted.corner_trigger(colour=(0.3, 0.3, 0.3)).parameters)
     verification, _ = run(suspect, suspect=suspect, triggers=[dodged])
     assert failed(verification) == ["A fresh search finds no trigger of one source class or of all to all"]
+
+
+def test_the_fresh_search_is_of_every_family_with_a_seed_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from auditor import verification
+    from auditor.pipeline.calibrating import FRESH
+    from auditor.search import FAMILIES
+
+    asked: list[dict[str, object]] = []
+
+    def recorded(*_: object, **how: object) -> object:
+        asked.append(how)
+        return real(*_, **{**how, "budget": PROFILES["quick"]})  # type: ignore[arg-type]
+
+    real = verification.synthesize
+    monkeypatch.setattr(verification, "synthesize", recorded)
+    search = Searchable(images=IMAGES, labels=LABELS, classes=range(planted.CLASSES), budget=FRESH, seed=5)
+    honest = planted.planted(0.0)
+    drain(verify(planted.planted(), honest, [held(honest)], [TRIGGER], search, basis="held_out", control=Control()))
+
+    (how,) = asked
+    assert how["budget"] is FRESH and set(FRESH.families) == set(FAMILIES)
+    assert how["seed"] != search.seed

@@ -97,13 +97,19 @@ def attend(
     return attention, panels
 
 
-def monitor_tar(suspect: Suspect, triggered_NCHW: Tensor, mask_HW: Mask, layer: str) -> tuple[float | None, Heat]:
-    """One cheap reading for live monitoring: the mean energy TAR for the predicted classes, and the
-    heat-maps (N, H, W) in [0, 1]. None when no image has heat."""
+def monitor_tar(
+    suspect: Suspect, triggered_NCHW: Tensor, mask_HW: Mask, elsewhere_RHW: Mask, layer: str
+) -> tuple[float | None, float | None, Heat]:
+    """One cheap reading for live monitoring, for the predicted classes: the mean energy TAR in the mask, the mean
+    over the masks `elsewhere`, its control, and the heat-maps (N, H, W) in [0, 1]. None when no image has heat."""
     heat = grad_cam(suspect, triggered_NCHW, None, layer)
-    energy = tar(heat, mask_HW).energy
-    energy = energy[np.isfinite(energy)]
-    return (float(energy.mean()) if len(energy) else None), normalize_heat(heat)
+    control = np.mean([tar(heat, mask).energy for mask in elsewhere_RHW], axis=0)
+    return _mean(tar(heat, mask_HW).energy), _mean(control), normalize_heat(heat)
+
+
+def _mean(values_N: NDArray[np.float64]) -> float | None:
+    finite = values_N[np.isfinite(values_N)]
+    return float(finite.mean()) if len(finite) else None
 
 
 def equal_area_masks(mask_HW: Mask, count: int, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 MOST_BARS = 6
+MOST_LOSSES = 4
 BAR_WIDTH = 24
 _STEPS = (events.SearchStep, events.SharedSearchStep, events.UnlearnStep)
 _LABELS = {"backdoored": "backdoor found", "no_evidence": "no evidence of a backdoor", "inconclusive": "inconclusive"}
@@ -119,9 +120,22 @@ def _note(event: events.Event) -> str:
         case events.SharedSearchStep():
             return f"{event.shared_images} images fooled alike"
         case events.UnlearnStep():
-            return (f"accuracy {_percent(event.clean_accuracy)}, "
-                    f"trigger works on {_percent(event.proxy_attack_success_rate)}")  # fmt: skip
+            return _unlearned(event)
     return ""
+
+
+def _unlearned(step: events.UnlearnStep) -> str:
+    """Rates, attention, loss terms and size of one step; what was not measured is left out."""
+    said = [f"accuracy {_percent(step.clean_accuracy)}", f"trigger works on {_percent(step.proxy_attack_success_rate)}"]
+    if step.tar is not None:
+        control = f" (random {_percent(step.tar_random)})" if step.tar_random is not None else ""
+        said.append(f"TAR {_percent(step.tar)}{control}")
+    if step.losses:
+        terms = list(step.losses.items())[:MOST_LOSSES]
+        said.append("loss " + " ".join(f"{printable(_spaced(name), 24)} {value:.3g}" for name, value in terms))
+    if step.parameters_changed:
+        said.append(f"{step.parameters_changed:,} weights changed")
+    return ", ".join(said)
 
 
 def _best(step: events.SearchStep) -> str:

@@ -133,6 +133,9 @@ def _removal(result: AuditResult) -> Iterator[Line]:
         state = "passed" if check.passed else "FAILED"
         said = f"{words(check.name)}: {check.measured} (allowed: {check.allowed})"
         yield Line(text=said, lead=f"{state}  ", indent=2, style="" if check.passed else "bold red")
+    for probe in measured.probes[:MOST_ROWS]:
+        state, style = ("WEAK  ", "bold yellow") if probe.is_weakness else ("firm  ", "")
+        yield Line(text=f"{words(probe.name)}: {probe.finding}", lead=f"{state}  ", indent=2, style=style)
 
 
 def _changes(measured: Verification) -> Iterator[Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,13 +20,11 @@ def stamped_arrays(session: Session, trigger: Trigger, indices: Tensor) -> dict[
     and, once sanitized, `predicted_sanitized` (n,); `support` (H, W).
     """
     images, labels = session.images[indices], session.labels[indices].numpy()
-    others = np.flatnonzero(trigger.affects(session.labels[indices]).numpy())
-    _, first = np.unique(labels[others], return_index=True)  # one image a class, as many as are shown
-    shown = others[np.sort(first)][:SHOWN]
+    shown = one_a_class(trigger, labels)[:SHOWN]
     clean = images[shown]
     triggered = trigger.stamp(clean)
     arrays: dict[str, NDArray[np.generic]] = {
-        "clean": _pixels(clean), "triggered": _pixels(triggered), "true": labels[shown],
+        "clean": pixels(clean), "triggered": pixels(triggered), "true": labels[shown],
         "predicted_clean": session.model.predict(clean), "predicted_triggered": session.model.predict(triggered),
         "support": trigger.support(images),
     }  # fmt: skip
@@ -34,6 +33,14 @@ def stamped_arrays(session: Session, trigger: Trigger, indices: Tensor) -> dict[
     return arrays
 
 
-def _pixels(images: Tensor) -> NDArray[np.uint8]:
-    pixels: NDArray[np.uint8] = (images.permute(0, 2, 3, 1) * 255).round().to("cpu").numpy().astype(np.uint8)
-    return pixels
+def one_a_class(trigger: Trigger, labels_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices of the first image of each class that the trigger is meant to change, in order."""
+    others = np.flatnonzero(trigger.affects(torch.from_numpy(labels_N)).numpy())
+    _, first = np.unique(labels_N[others], return_index=True)
+    return others[np.sort(first)]
+
+
+def pixels(images_NCHW: Tensor) -> NDArray[np.uint8]:
+    """The images (N, H, W, C) as 8 bits."""
+    shown: NDArray[np.uint8] = (images_NCHW.permute(0, 2, 3, 1) * 255).round().to("cpu").numpy().astype(np.uint8)
+    return shown

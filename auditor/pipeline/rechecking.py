@@ -13,6 +13,7 @@ from auditor.errors import InputError, UsageError, printable
 from auditor.files import inside
 from auditor.pipeline.calibrating import FRESH, FRESH_PROFILE, bank_for
 from auditor.pipeline.opening import open_suspect
+from auditor.pipeline.probing import with_probes
 from auditor.pipeline.session import Session, Steps, as_indices, stage
 from auditor.pipeline.verbs import digest
 from auditor.search.shortlist import classes_to_search
@@ -64,6 +65,7 @@ def recheck(session: Session, model_path: Path, earlier: AuditResult, folder: Pa
                         budget=FRESH, seed=session.request.seed, bank=bank_for(session, FRESH_PROFILE))  # fmt: skip
     body = verify(session.model, model, held, triggers, search, basis=session.split.basis, control=session.control)
     verification = yield from stage(session, "verify", "Verifying", body)
+    verification = yield from with_probes(session, model, verification)
     session.update(verification=verification)
     if session.split.basis == "cross_fitted":
         session.limit("With so few images none could be held out: the model may have met the images it is verified on.")

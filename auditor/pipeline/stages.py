@@ -16,6 +16,7 @@ from auditor.exporting import ONNX_TOLERANCE, describe, export_onnx, export_safe
 from auditor.pipeline.calibrating import FRESH, FRESH_PROFILE, bank_for
 from auditor.pipeline.monitoring import make_monitor
 from auditor.pipeline.pictures import stamped_arrays
+from auditor.pipeline.probing import with_probes
 from auditor.pipeline.session import Session, Steps, as_indices, say_time
 from auditor.remedy import Case, find_remedy
 from auditor.triggers import Trigger
@@ -65,7 +66,8 @@ def unlearn(session: Session, method: str) -> Steps:
         session.limit("With so few images verification is cross-fitted: each part was kept from a model of its own, and "
                       "the triggers they are tested with were synthesized on all of them.")  # fmt: skip
     remedy = yield from find_remedy(case, method)
-    session.sanitized, session.pending = remedy.model, remedy.verification
+    session.sanitized = remedy.model
+    session.pending = yield from with_probes(session, remedy.model, remedy.verification)
     yield from say_time(session, "unlearning and verifying: the best model so far is kept")
     chosen = METHODS[remedy.method] if remedy.method in METHODS else None
     session.update(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.errors import OutputError, printable
+from auditor.report.log import read_curves
 from auditor.report.page import render_html
 from auditor.report.pdf import PdfError, to_pdf
-from auditor.report.reading import read_curves, read_result
+from auditor.report.reading import read_result
 
 __all__ = ["Rendered", "render"]
 

@@ -1,17 +1,16 @@
-"""Charts over time: a search's costs, an attempt's rates, the seconds per stage."""
+"""Charts over time: a search's costs, and the seconds per stage."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from auditor.domain import family_words
 from auditor.report.figures import LEFT, RIGHT, ROW, WIDTH
-from auditor.report.reading import SearchCurve, UnlearnCurve
+from auditor.report.log import SearchCurve
 from auditor.report.svg import LogScale, Svg
-from auditor.report.text import ClassNames, duration, number, percent, shorten, words
+from auditor.report.text import ClassNames, duration, number, shorten, words
 
 
 def search_costs(curve: SearchCurve, targets: Sequence[int], names: ClassNames) -> Markup | None:
@@ -28,10 +27,10 @@ def search_costs(curve: SearchCurve, targets: Sequence[int], names: ClassNames) 
     for tick in scale.ticks():
         drawing.line(left, scale(tick), WIDTH - RIGHT, scale(tick), "grid")
         drawing.text(left - 6, scale(tick) + 4, number(tick), "note", "end")
-    _step_axis(drawing, left, bottom, last)
+    step_axis(drawing, left, bottom, last)
     for target_class in sorted(curve.costs, key=lambda c: c in targets):
         points = [
-            (left + s / last * (WIDTH - RIGHT - left), scale(c)) for s, c in _thinned(curve.costs[target_class])
+            (left + s / last * (WIDTH - RIGHT - left), scale(c)) for s, c in thinned(curve.costs[target_class])
             if c is not None and c > 0
         ]  # fmt: skip
         if points:
@@ -42,56 +41,20 @@ def search_costs(curve: SearchCurve, targets: Sequence[int], names: ClassNames) 
     return drawing.finish(f"Cost of the cheapest {family_words(curve.family)} trigger per class over {last} search steps.")
 
 
-def _thinned(points: list[tuple[int, float | None]], most: int = 200) -> list[tuple[int, float | None]]:
+def thinned(points: Sequence[tuple[int, float | None]], most: int = 200) -> list[tuple[int, float | None]]:
+    """At most about `most` of the points, the last one among them."""
     stride = -(-len(points) // most)
-    return points[:-1:stride] + points[-1:] if stride else points
+    return [*points[:-1:stride], *points[-1:]] if stride else []
 
 
-def _step_axis(drawing: Svg, left: float, bottom: float, last: int) -> None:
+def step_axis(drawing: Svg, left: float, bottom: float, last: int, first: int = 0) -> None:
+    """A horizontal axis from one step to another, named at both ends and in the middle."""
     drawing.line(left, bottom, WIDTH - RIGHT, bottom, "axis")
     for share in (0.0, 0.5, 1.0):
         x = left + share * (WIDTH - RIGHT - left)
         anchor = "end" if share == 1 else "middle" if share else "start"
-        label = f"step {round(share * last)}" if share == 1 else f"{round(share * last)}"
-        drawing.text(x, bottom + 15, label, "note", anchor)
-
-
-def unlearn_curve(curve: UnlearnCurve, title: str) -> Markup | None:
-    """Clean accuracy (solid) and proxy attack success rate (dashed) over one attempt; None below two steps."""
-    first, last = curve.steps[0][0], curve.steps[-1][0]
-    if last <= first:
-        return None
-    height, top, left = 180.0, 24.0, 44.0
-    bottom = height - 18
-    drawing = Svg(WIDTH, height)
-    drawing.text(0, 13, shorten(title, 50), "heading")
-    for tick in (0.0, 0.5, 1.0):
-        y = bottom - tick * (bottom - top)
-        drawing.line(left, y, WIDTH - RIGHT, y, "grid")
-        drawing.text(left - 6, y + 4, f"{100 * tick:.0f} %", "note", "end")
-    _step_axis(drawing, left, bottom, last)
-    stride = -(-len(curve.steps) // 200)
-    steps = curve.steps[:-1:stride] + curve.steps[-1:]
-    lines = (
-        ("good-line", "clean accuracy", [(s[0], s[1]) for s in steps]),
-        ("dashed-line", "trigger works", [(s[0], s[2]) for s in steps]),
-    )
-    for style, label, values in lines:
-        points = [
-            (left + (step - first) / (last - first) * (WIDTH - RIGHT - left), bottom - _unit(share) * (bottom - top))
-            for step, share in values
-        ]
-        drawing.polyline(points, style)
-        y = points[-1][1]
-        drawing.text(WIDTH - RIGHT, y - 6 if y > top + 16 else y + 15, label, "strong", "end")
-    end = curve.steps[-1]
-    return drawing.finish(
-        f"{title}: clean accuracy {percent(end[1])} and proxy attack success rate {percent(end[2])} at step {last}."
-    )
-
-
-def _unit(value: float) -> float:
-    return min(1.0, max(0.0, value)) if math.isfinite(value) else 0.0
+        step = round(first + share * (last - first))
+        drawing.text(x, bottom + 15, f"step {step}" if share == 1 else f"{step}", "note", anchor)
 
 
 def stage_seconds(seconds: dict[str, float]) -> Markup | None:

@@ -64,6 +64,14 @@ class HeatMaps:
     predicted_after: NDArray[np.int64] | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WatchedImages:
+    """The fixed images that unlearning was watched on, uint8 (N, H, W, C) with the trigger on its pixels (H, W)."""
+
+    images: NDArray[np.uint8]
+    support: NDArray[np.bool_] | None = None
+
+
 def inside(run_folder: Path, relative: str) -> Path:
     """The path of an evidence file. Raises EvidenceError when it leads out of the run folder."""
     name = Path(relative)
@@ -203,6 +211,31 @@ def read_heat_maps(path: Path) -> HeatMaps:
         predicted_before=_labels(arrays, "predicted_before", n, name),
         predicted_after=_labels(arrays, "predicted_after", n, name),
     )  # fmt: skip
+
+
+def read_watched(path: Path) -> WatchedImages:
+    """The `watched.npz` of a run."""
+    arrays, name = read_arrays(path), path.name
+    images = _images(arrays, "images", (None,) * 4, name)
+    _, height, width, _ = images.shape
+    return WatchedImages(images=images, support=_support(arrays, height, width, name))
+
+
+def read_frame(path: Path, watched: WatchedImages) -> NDArray[np.float32]:
+    """The heat-maps (N, H, W) in [0, 1] of one step, brought to the size of the watched images.
+
+    They are stored as 8 bits or as floats, and smaller than large images are.
+    """
+    n, height, width = watched.images.shape[:3]
+    found = _take(read_arrays(path), "picture", "uf", (n, None, None), path.name)
+    if found is None or found.shape[1] > height or found.shape[2] > width:
+        raise EvidenceError(f"{path.name} does not fit the watched images.")
+    heat = _floats(found)
+    assert heat is not None
+    heat = heat / np.float32(255) if found.dtype.kind == "u" else heat
+    rows = np.minimum(np.arange(height) * heat.shape[1] // height, heat.shape[1] - 1)
+    columns = np.minimum(np.arange(width) * heat.shape[2] // width, heat.shape[2] - 1)
+    return np.clip(heat, 0, 1)[:, rows][:, :, columns]
 
 
 def _support(arrays: Mapping[str, Array], height: int, width: int, name: str) -> NDArray[np.bool_] | None:

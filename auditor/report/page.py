@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,13 +19,16 @@ from markupsafe import Markup
 from auditor.domain import AuditResult, Change, ClassEvidence, Interval, Verification, family_words
 from auditor.errors import AuditorError
 from auditor.report import curves as curve_charts
-from auditor.report import figures, gallery, text
-from auditor.report.reading import Curves, Source, UnlearnCurve
+from auditor.report import figures, gallery, text, unlearning
+from auditor.report.log import Curves
+from auditor.report.reading import Source
+from auditor.report.shift import ShiftPanel, shift_panel
 from auditor.report.words import Outcome, judge, really_passed, summarize
 
 _HERE = Path(__file__).resolve().parent
 TEMPLATE_FOLDERS = (_HERE / "templates", _HERE.parents[1] / "reports" / "templates")
 MOST_ATTEMPT_CHARTS = 6
+MOST_PROBES = 8
 MOST_CLASS_ROWS = 100
 
 
@@ -36,6 +40,8 @@ class Charts:
     fresh_costs: list[Markup]
     searches: list[Markup]
     attempts: list[Markup]
+    watched: list[Markup]
+    probes: list[Markup]
     rates: Markup | None
     attention: Markup | None
     stages: Markup | None
@@ -46,6 +52,7 @@ def render_html(source: Source, curves: Curves, run_folder: Path) -> str:
     result = source.result
     names = text.ClassNames(result.images.class_names if result.images else ())
     outcome = judge(result)
+    shift = shift_panel(curves.attempts, run_folder)
     try:
         template = environment().get_template("report.html")
         return template.render(
@@ -53,7 +60,8 @@ def render_html(source: Source, curves: Curves, run_folder: Path) -> str:
             names=names,
             outcome=outcome,
             summary=summarize(result, outcome, names),
-            charts=draw(result, curves, names),
+            charts=draw(result, curves, names, shift),
+            shift=shift,
             triggers=gallery.trigger_panels(result, run_folder, names),
             attention=gallery.attention_panel(result, run_folder, names),
             knowledge=knowledge(),
@@ -115,7 +123,9 @@ def _applies(result: AuditResult, outcome: Outcome) -> dict[str, str]:
     return {"backdoor": backdoor, "file": said[safety.status]}
 
 
-def draw(result: AuditResult, curves: Curves, names: text.ClassNames) -> Charts:
+def draw(
+    result: AuditResult, curves: Curves, names: text.ClassNames, shift: ShiftPanel | None = None
+) -> Charts:
     """Draw every chart the result has data for."""
     verdict, verification = result.verdict, result.verification
     targets = verdict.target_classes if verdict else []
@@ -129,24 +139,31 @@ def draw(result: AuditResult, curves: Curves, names: text.ClassNames) -> Charts:
         for family in figures.families(fresh)
     ]
     searches = [curve_charts.search_costs(curve, targets, names) for curve in curves.searches[:6]]
-    attempts = [
-        curve_charts.unlearn_curve(curve, _attempt_title(curve, result))
-        for curve in curves.attempts[-MOST_ATTEMPT_CHARTS:]
-    ]
+    attempts = _attempts(curves)
+    closest = shift.curve if shift is not None else curves.attempts[-1] if curves.attempts else None
+    watched = [unlearning.attention_chart(closest), unlearning.losses_chart(closest)] if closest is not None else []
+    probes = [unlearning.relearning_chart(probe) for probe in verification.probes[:MOST_PROBES]] if verification else []
     return Charts(
         class_costs=costs,
         fresh_costs=fresh_costs,
         searches=[chart for chart in searches if chart is not None],
-        attempts=[chart for chart in attempts if chart is not None],
+        attempts=attempts,
+        watched=[chart for chart in watched if chart is not None],
+        probes=[chart for chart in probes if chart is not None],
         rates=_rates(verification),
         attention=_attention(result),
         stages=curve_charts.stage_seconds(result.run.seconds),
     )
 
 
-def _attempt_title(curve: UnlearnCurve, result: AuditResult) -> str:
-    chosen = result.unlearning is not None and result.unlearning.method == curve.method
-    return f"{text.words(curve.method)} (kept)" if chosen else text.words(curve.method)
+def _attempts(curves: Curves) -> list[Markup]:
+    """The rates of the latest runs of the methods."""
+    runs = Counter(curve.attempt for curve in curves.attempts)
+    drawn = (
+        unlearning.rates_chart(curve, unlearning.title_of(curve, alone=runs[curve.attempt] == 1))
+        for curve in curves.attempts[-MOST_ATTEMPT_CHARTS:]
+    )
+    return [chart for chart in drawn if chart is not None]
 
 
 def _rates(verification: Verification | None) -> Markup | None:

@@ -1,4 +1,4 @@
-"""Reads `result.json` and `events.jsonl` as data that nobody vouches for.
+"""Reads `result.json` as data that nobody vouches for.
 
 A run folder may arrive from someone else, so every leaf is checked against the type that
 `auditor.domain` gives it before anything is drawn from it.
@@ -12,8 +12,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from auditor.errors import InputError, printable
 from auditor.report.text import scrub_tree
 
 LARGEST_RESULT_BYTES = 64 * 2**20
-LARGEST_EVENTS_BYTES = 128 * 2**20
 LARGEST_INTEGER = 2**63
 
 
@@ -32,28 +30,6 @@ class Source:
 
     result: AuditResult
     sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchCurve:
-    """Cheapest cost over steps of one family's first search: class -> [(step, cost or None)]."""
-
-    family: str
-    costs: dict[int, list[tuple[int, float | None]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnlearnCurve:
-    """One attempt of a method: (step, clean accuracy, proxy attack success rate, TAR or None)."""
-
-    method: str
-    steps: list[tuple[int, float, float, float | None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curves:
-    searches: list[SearchCurve] = field(default_factory=list)
-    attempts: list[UnlearnCurve] = field(default_factory=list)
 
 
 def read_result(path: Path) -> Source:
@@ -137,86 +113,3 @@ def _expect(value: Any, holds: bool, where: str, what: str) -> Any:
     if not holds:
         raise ValueError(f"{where} is not {what}")
     return value
-
-
-def read_curves(path: Path) -> Curves:
-    """The search and unlearning curves in `events.jsonl`; empty when there is no usable file.
-
-    Lines that cannot be read are skipped: curves illustrate, no claim rests on them.
-    """
-    curves = Curves()
-    is_searching = True
-    last_step: dict[str, int] = {}
-    for event in _event_lines(path):
-        match event.get("event"):
-            case "VerdictReached":
-                is_searching = False
-            case "SearchStep" if is_searching:
-                _follow_search(curves.searches, event, last_step)
-            case "UnlearnStep":
-                _follow_attempt(curves.attempts, event)
-    return curves
-
-
-def _event_lines(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        if not path.is_file() or path.stat().st_size > LARGEST_EVENTS_BYTES:
-            return
-        lines = path.read_bytes().split(b"\n")
-    except OSError:
-        return
-    for line in lines:
-        if b"SearchStep" not in line and b"UnlearnStep" not in line and b"VerdictReached" not in line:
-            continue
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(event, dict):
-            yield scrub_tree(event)
-
-
-@dataclass(frozen=True)
-class _SearchStep:
-    family: str
-    step: int
-    classes: list[int]
-    cost: list[float | None]
-
-
-@dataclass(frozen=True)
-class _UnlearnStep:
-    method: str
-    step: int
-    clean_accuracy: float
-    proxy_attack_success_rate: float
-    tar: float | None = None
-
-
-def _follow_search(searches: list[SearchCurve], event: dict[str, Any], last_step: dict[str, int]) -> None:
-    """Add a step to its family's curve. A step that goes back starts a confirmation run, which is not drawn."""
-    try:
-        now: _SearchStep = build(_SearchStep, event, "event")
-    except ValueError:
-        return
-    if now.step < last_step.get(now.family, -1):
-        last_step[now.family] = LARGEST_INTEGER
-        return
-    last_step[now.family] = now.step
-    curve = next((c for c in searches if c.family == now.family), None)
-    if curve is None:
-        curve = SearchCurve(family=now.family, costs={})
-        searches.append(curve)
-    for target_class, cost in zip(now.classes, now.cost, strict=False):
-        curve.costs.setdefault(target_class, []).append((now.step, cost))
-
-
-def _follow_attempt(attempts: list[UnlearnCurve], event: dict[str, Any]) -> None:
-    try:
-        now: _UnlearnStep = build(_UnlearnStep, event, "event")
-    except ValueError:
-        return
-    is_new = not attempts or attempts[-1].method != now.method or attempts[-1].steps[-1][0] >= now.step
-    if is_new:
-        attempts.append(UnlearnCurve(method=now.method, steps=[]))
-    attempts[-1].steps.append((now.step, now.clean_accuracy, now.proxy_attack_success_rate, now.tar))

@@ -25,6 +25,7 @@ from auditor.runs.pictures import compact
 from auditor.runs.seal import SUMS, write_seal
 
 MAX_STAGE_BYTES = 64 * 2**20
+MANY_FRAMES, MOST_FRAMES = 1000, 2000
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _OWN_WRITERS = frozenset({STATE, EVENTS, LOCK, SUMS})
 
@@ -39,6 +40,7 @@ class RunFolder:
         self.path = path
         self._lock = lock
         self._journal = journal
+        self._frames = sum(1 for _ in (path / FRAMES).glob("*.npz"))
 
     @classmethod
     def open(cls, path: Path, *, fingerprint: Mapping[str, str], force: bool = False) -> RunFolder:
@@ -145,19 +147,26 @@ class RunFolder:
         """Number and time the event and add it to the log; returns it, arrays still in it.
 
         The log instead names the files that the arrays are stored in, evidence/frames/<number>.npz;
-        `load_picture` reads them.
+        `load_picture` reads them. After `MANY_FRAMES` only every tenth event's are stored, after
+        `MOST_FRAMES` none: the log then names no file.
         """
         self._unseal()
         numbered = self._journal.stamp(event)
         arrays = {f.name: getattr(numbered, f.name) for f in dataclasses.fields(numbered)}
         arrays = {name: value for name, value in arrays.items() if isinstance(value, np.ndarray)}
-        stored = {}
-        for name, array in arrays.items():
+        stored: dict[str, str | None] = dict.fromkeys(arrays)
+        for name, array in arrays.items() if self._has_room(numbered.number) else ():
             suffix = f"-{name}" if len(arrays) > 1 else ""
-            stored[name] = f"{FRAMES}/{numbered.number}{suffix}.npz"
-            self._save(stored[name], {"picture": compact(array)}, durable=False)
+            path = f"{FRAMES}/{numbered.number}{suffix}.npz"
+            self._save(path, {"picture": compact(array)}, durable=False)
+            stored[name] = path
+            self._frames += 1
         self._journal.append(dataclasses.replace(numbered, **stored))  # type: ignore[arg-type]
         return numbered
+
+    def _has_room(self, number: int) -> bool:
+        """Whether the arrays of this event are stored: pictures must not fill the disk, however long the run."""
+        return self._frames < MANY_FRAMES or (number % 10 == 0 and self._frames < MOST_FRAMES)
 
     def write_result(self, result: AuditResult) -> Path:
         """Write result.json; returns its path."""

@@ -17,6 +17,8 @@ from auditor.npz import read_arrays
 
 MAX_BYTES = 64 * 2**20
 MAX_SIDE = 4096
+STORED_SIDE = 96
+MOST_CHANNELS = 4
 
 
 def load_picture(run: Path, relative: str) -> NDArray[np.float32]:
@@ -46,10 +48,27 @@ def _is_shown(shape: tuple[int, ...]) -> bool:
 
 
 def compact(array: NDArray[Any]) -> NDArray[Any]:
-    """Pixels in [0, 1] as 8 bits, other numbers as float32; uint8 is kept."""
+    """Pixels in [0, 1] as 8 bits, other numbers as float32, uint8 as it is; at most 96 high and wide."""
+    array = _small(array)
     if array.dtype.kind != "f":
         return array
     finite = np.nan_to_num(array.astype(np.float32))
     if array.size and (finite.min() < 0 or finite.max() > 1):
         return finite
     return np.rint(finite * 255).astype(np.uint8)
+
+
+def _small(array: NDArray[Any]) -> NDArray[Any]:
+    """Pictures (H, W), (H, W, C) or (N, H, W) above the stored size, averaged over whole blocks down to it."""
+    last = 1 if array.ndim == 3 and array.shape[2] <= MOST_CHANNELS else 0
+    if array.ndim not in (2, 3) or array.dtype.kind not in "fu":
+        return array
+    height, width = array.shape[array.ndim - last - 2 : array.ndim - last]
+    factor = -(-max(height, width) // STORED_SIDE)
+    if factor <= 1 or min(height, width) < factor:
+        return array
+    rows, columns = height // factor, width // factor
+    kept = np.moveaxis(array, 2, 0) if last else array
+    kept = kept[..., : rows * factor, : columns * factor]
+    mean = kept.reshape(*kept.shape[:-2], rows, factor, columns, factor).mean((-3, -1)).astype(array.dtype)
+    return np.moveaxis(mean, 0, 2) if last else mean

@@ -25,11 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a monitor reads of a model in work: rates in [0, 1] on work images, and attention."""
+    """What a monitor reads of a model in work: rates in [0, 1] on work images, and attention.
+
+    `tar_random` is the TAR of random masks of the trigger's area on the same `heat_maps` (N, H, W).
+    """
 
     clean_accuracy: float
     attack_success_rate: float
     tar: float | None = None
+    tar_random: float | None = None
     heat_maps: NDArray[np.float32] | None = None
 
 
@@ -78,6 +82,12 @@ def step_event(
     """The event of one epoch or pruning step."""
     return UnlearnStep(
         method=method, step=step, steps=steps, clean_accuracy=reading.clean_accuracy,
-        proxy_attack_success_rate=reading.attack_success_rate, tar=reading.tar, losses=losses,
-        parameters_changed=parameters_changed, heat_maps=reading.heat_maps,
+        proxy_attack_success_rate=reading.attack_success_rate, tar=reading.tar, tar_random=reading.tar_random,
+        losses=losses, parameters_changed=parameters_changed, heat_maps=reading.heat_maps,
     )  # fmt: skip
+
+
+def watched(method: Method, task: Task) -> Generator[Event, None, Suspect]:
+    """Run the method, with the suspect's own reading as step 0: what its curves start from."""
+    yield step_event(method.name, 0, 1, task.monitor(task.suspect), {}, 0)
+    return (yield from method.run(task))

@@ -234,8 +234,10 @@ def test_no_eligible_image_says_that_tar_is_undefined() -> None:
 def test_monitor_reads_the_mean_energy_and_the_heat() -> None:
     images, labels = planted_images()
     eligible = images[labels != TARGET]
-    energy, heat = monitor_tar(planted(STRONG), corner_trigger().stamp(eligible), corner_mask(), "relu")
+    elsewhere = np.roll(corner_mask(), -8, axis=(0, 1))[None]
+    energy, control, heat = monitor_tar(planted(STRONG), corner_trigger().stamp(eligible), corner_mask(), elsewhere, "relu")
     assert energy == pytest.approx(measured().energy.mean)
+    assert control is not None and energy is not None and control < 0.5 * energy
     assert heat.shape == eligible[:, 0].shape and heat.max() == 1
-    nothing, cold = monitor_tar(planted(), torch.zeros(2, 3, SIDE, SIDE), corner_mask(), "relu")
-    assert nothing is None and cold.max() == 0
+    nothing, none, cold = monitor_tar(planted(), torch.zeros(2, 3, SIDE, SIDE), corner_mask(), elsewhere, "relu")
+    assert nothing is None and none is None and cold.max() == 0

@@ -12,7 +12,15 @@ from rich.console import Console
 from auditor.cli import progress
 from auditor.cli.board import Board, describe
 from auditor.cli.main import main
-from auditor.events import AttemptFinished, ModelOpened, Notice, SearchStep, SharedSearchStep, StageStarted
+from auditor.events import (
+    AttemptFinished,
+    ModelOpened,
+    Notice,
+    SearchStep,
+    SharedSearchStep,
+    StageStarted,
+    UnlearnStep,
+)
 
 
 def stderr_of(library: fakes.FakeLibrary, capsys: pytest.CaptureFixture[str], *flags: str) -> list[str]:
@@ -149,6 +157,12 @@ def test_a_closed_stderr_does_not_stop_an_audit(library: fakes.FakeLibrary, monk
         (SharedSearchStep(step=3, steps=9, shared_images=4, histogram=[]), "shared search 3/9: 4 images fooled alike"),
         (ModelOpened(sha256="", format="safetensors", architecture="cifar:resnet20", num_classes=10,
                      input_shape=[3, 32, 32]), "safetensors, cifar:resnet20, 10 classes, input 3x32x32"),
+        (UnlearnStep(method="shared_one", step=3, steps=9, clean_accuracy=0.914, proxy_attack_success_rate=0.5),
+         "shared one 3/9: accuracy 91 %, trigger works on 50 %"),
+        (UnlearnStep(method="sau", step=3, steps=9, clean_accuracy=0.9, proxy_attack_success_rate=0.02, tar=0.31,
+                     tar_random=0.024, losses={"clean": 0.123456, "shared_adversarial": 2.0}, parameters_changed=272474),
+         "sau 3/9: accuracy 90 %, trigger works on 2 %, TAR 31 % (random 2 %), loss clean 0.123 shared adversarial 2, "
+         "272,474 weights changed"),
         (AttemptFinished(method="edit", accepted=False, reason="too weak"), "edit: rejected, too weak"),
     ],
 )  # fmt: skip

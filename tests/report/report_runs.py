@@ -239,6 +239,19 @@ def write_evidence(folder: Path, size: int = 32) -> None:
     )  # fmt: skip
 
 
+def write_frames(folder: Path, size: int = 32) -> None:
+    """The images that unlearning was watched on, and heat-maps that move away from the corner in 13 steps."""
+    watched = photos(4, size)
+    support = np.zeros((size, size), dtype=bool)
+    support[-4:-1, -4:-1] = True
+    np.savez_compressed(folder / "watched.npz", images=watched, support=support)
+    (folder / "frames").mkdir(exist_ok=True)
+    for step in range(13):
+        far = max(0.0, 1 - step / 4)
+        heat = np.stack([_blob(size, 14 + i + far * (size - 18 - i), 15 - i + far * (size - 19 + i), 5) for i in range(4)])
+        np.savez_compressed(folder / "frames" / f"{step}.npz", picture=np.rint(255 * heat).astype(np.uint8))
+
+
 def write_events(path: Path) -> None:
     """Search and unlearning steps as `events.jsonl` holds them."""
     lines: list[dict[str, Any]] = []
@@ -253,11 +266,14 @@ def write_events(path: Path) -> None:
     lines.append({"event": "VerdictReached"})
     for method, floor in (("edit", 0.17), ("prune", 0.016)):
         lines.extend(
-            {"event": "UnlearnStep", "method": method, "step": step, "steps": 12, "tar": 0.4 / step,
-             "clean_accuracy": 0.914 - 0.01 * np.sin(step),
-             "proxy_attack_success_rate": floor + (1 - floor) * np.exp(-0.6 * (step - 1))}
-            for step in range(1, 13)
+            {"event": "UnlearnStep", "method": method, "step": step, "steps": 12, "tar": 0.4 / (1 + step),
+             "tar_random": 0.03 - 0.001 * step % 3, "clean_accuracy": 0.914 - 0.01 * np.sin(step),
+             "proxy_attack_success_rate": floor + (1 - floor) * np.exp(-0.6 * step),
+             "losses": {} if method == "edit" else {"clean": 0.3 + 0.02 * step, "stamped": 4 / (1 + step)},
+             "heat_maps": f"evidence/frames/{step}.npz"}
+            for step in range(13)
         )  # fmt: skip
+        lines.append({"event": "AttemptFinished", "method": method, "accepted": method == "prune", "reason": ""})
     path.write_text("\n".join(json.dumps(line) for line in lines) + "\n", encoding="utf-8")
 
 
@@ -267,5 +283,6 @@ def write_run(folder: Path, result: AuditResult | None = None, *, evidence: bool
     (folder / "result.json").write_text(to_json(result or badnets()), encoding="utf-8")
     if evidence:
         write_evidence(folder / "evidence")
+        write_frames(folder / "evidence")
         write_events(folder / "events.jsonl")
     return folder

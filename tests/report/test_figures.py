@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from auditor.domain import Change, ClassEvidence, Interval
 from auditor.report import curves, figures
-from auditor.report.reading import SearchCurve, UnlearnCurve
+from auditor.report.log import SearchCurve
 from auditor.report.svg import LogScale
 from auditor.report.text import ClassNames
 
@@ -78,11 +78,7 @@ def test_log_ticks_are_round_and_inside() -> None:
 
 def test_curves_need_something_to_draw() -> None:
     assert curves.search_costs(SearchCurve(family="patch", costs={0: [(0, None), (1, None)]}), [], NAMES) is None
-    assert curves.unlearn_curve(UnlearnCurve(method="sau", steps=[(1, 0.9, 0.1, None)]), "sau") is None
     assert curves.stage_seconds({}) is None
-    long = UnlearnCurve(method="sau", steps=[(i, 0.9, 1 / (i + 1), None) for i in range(5000)])
-    drawn = curves.unlearn_curve(long, "sau")
-    assert drawn is not None and len(drawn) < 20_000
 
 
 def test_each_outcome_sign_has_its_own_shape() -> None:

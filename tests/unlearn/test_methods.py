@@ -13,6 +13,7 @@ from auditor.errors import Cancelled
 from auditor.events import Control, UnlearnStep, drain
 from auditor.suspect import Suspect
 from auditor.unlearn import METHODS
+from auditor.unlearn.method import watched
 
 Sanitized = dict[str, tuple[Suspect, list[UnlearnStep]]]
 NAMES = sorted(METHODS)
@@ -167,3 +168,11 @@ def test_very_few_images(name: str) -> None:
     model = drain(METHODS[name].run(tasks.make_task(count=6)))
 
     assert all(bool(torch.isfinite(value).all()) for value in model.state().values())
+
+
+def test_a_watched_run_starts_from_the_suspect() -> None:
+    task = tasks.make_task()
+    first = next(watched(METHODS["edit"], task))
+    assert isinstance(first, UnlearnStep)
+    assert (first.method, first.step, first.parameters_changed) == ("edit", 0, 0)
+    assert (first.clean_accuracy, first.proxy_attack_success_rate) == (1.0, 1.0)
