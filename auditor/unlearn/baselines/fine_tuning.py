@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from auditor.adversarial import fast_math
 from auditor.suspect import Suspect
@@ -32,7 +32,7 @@ class FineTuner:
     """Tunes a copy of the suspect, an epoch at a time."""
 
     def __init__(self, task: Task, settings: Ft, gradients: Gradients) -> None:
-        self.model, self.gradients = task.suspect.clone(), gradients
+        self.model, self.gradients, self.clip_norm = task.suspect.clone(), gradients, settings.clip_norm
         self.generator = torch.Generator().manual_seed(task.seed)
         self.images, self.labels = task.images.to(self.model.device), task.labels.to(self.model.device)
         self.batches = math.ceil(len(self.images) / settings.batch_size)
@@ -68,6 +68,8 @@ class FineTuner:
             gradients, losses = self.gradients(self.parameters, loss)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
+        if self.clip_norm > 0:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         self.optimizer.step()
         self.schedule.step()
         return losses

@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 class Ft:
     """SGD on the cross-entropy of the work images, every layer, with a cosine schedule.
 
-    `frozen_statistics` keeps the batch-norms' running statistics, and normalises by them.
+    `frozen_statistics` keeps the batch-norms' running statistics, and normalises by them; gradients
+    are clipped to a norm of `clip_norm`, where that is not 0.
     """
 
-    epochs: int = 100
-    learning_rate: float = 0.01
+    epochs: int = 40
+    learning_rate: float = 3e-3
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    batch_size: int = 32
+    batch_size: int = 16
     frozen_statistics: bool = True
+    clip_norm: float = 1.0
     name: str = "ft"
     is_reconstruction: bool = False
 
@@ -52,4 +54,4 @@ class Ft:
         return plain
 
 
-FT_PUBLISHED = Ft(batch_size=256, frozen_statistics=False)
+FT_PUBLISHED = Ft(epochs=100, learning_rate=0.01, batch_size=256, frozen_statistics=False, clip_norm=0.0)

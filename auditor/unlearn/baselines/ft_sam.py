@@ -29,4 +29,6 @@ class FtSam(Ft):
         return partial(sharpness_aware, rho=self.rho)
 
 
-FT_SAM_PUBLISHED = FtSam(rho=2.0, batch_size=256, frozen_statistics=False)
+FT_SAM_PUBLISHED = FtSam(
+    rho=2.0, epochs=100, learning_rate=0.01, batch_size=256, frozen_statistics=False, clip_norm=0.0
+)
