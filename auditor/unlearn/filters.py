@@ -82,17 +82,18 @@ class FilterPruner:
 
     def tune(self, settings: Tuning, patience: int) -> Iterator[Epoch]:
         """Tune on the images that gave the gradients, until the objective on the others has not fallen for
-        `patience` epochs; `keep_best` then goes back to where it was lowest."""
-        task, seen = self.task, self.seen
+        `patience` epochs; `keep_best` then goes back to where it was lowest. With patience 0 tune on all
+        work images to the end, and keep that."""
+        task, seen = self.task, self.seen if patience else torch.arange(len(self.task.labels))
         self.best, waited = (self._objective(settings), self._snapshot()), 0
         for epoch in tune(self.model, task.suspect, task.images[seen], task.labels[seen], task.triggers, settings,
                           seed=task.seed, after_step=self.apply_masks):  # fmt: skip
             loss = self._objective(settings)
             waited = 0 if loss < self.best[0] else waited + 1
-            if loss < self.best[0]:
+            if loss < self.best[0] or not patience:
                 self.best = (loss, self._snapshot())
-            yield Epoch(epoch.number, epoch.losses | {"validation": loss})
-            if waited >= patience:
+            yield Epoch(epoch.number, epoch.losses | ({"validation": loss} if patience else {}))
+            if patience and waited >= patience:
                 return
 
     def apply_masks(self) -> None:

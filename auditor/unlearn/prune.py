@@ -1,11 +1,12 @@
 """`prune`: gradient-based filter pruning, then a tuning step.
 
 Source: Dunnett et al., Unlearning Backdoor Attacks through Gradient-Based Model Pruning, 2024
-(arXiv 2405.03918), with both its stopping rules: an accuracy budget and patience while pruning,
-patience while tuning. Ours, where that paper's setting does not reach: triggered twins are
-synthesized rather than the attacker's; a filter is pruned with its own batch-norm, found by
-the module graph; pruned filters stay masked, and no more than a share of them goes; the budget
-is read on all work images, as a tenth of them is too coarse; and tuning distils the suspect.
+(arXiv 2405.03918), with its stopping rules: an accuracy budget and patience while pruning, and
+patience while tuning, which is off by default. Ours, where that paper's setting does not reach:
+triggered twins are synthesized rather than the attacker's; a filter is pruned with its own
+batch-norm, found by the module graph; pruned filters stay masked, and no more than a share of
+them goes; the budget is read on all work images, as a tenth of them is too coarse; and tuning
+distils the suspect.
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ class Prune:
 
     `accuracy_budget` is the share of accuracy pruning may cost before it stops, `patience` the
     rounds without a better unlearning loss. Tuning ends after `tuning_patience` epochs without a
-    better objective on held-out work images; its other fields are those of `tuning.Tuning`.
+    better objective on held-out work images, or, where that is 0, with the last epoch, on all of
+    them; its other fields are those of `tuning.Tuning`.
     """
 
     accuracy_budget: float = 0.03
     patience: int = 10
     most_filters: float = 0.05
     tuning_epochs: int = 30
-    tuning_patience: int = 10
+    tuning_patience: int = 0
     learning_rate: float = 5e-3
     stamped_weight: float = 1.0
     distillation_weight: float = 4.0

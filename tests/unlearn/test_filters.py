@@ -211,11 +211,24 @@ def test_tuning_stops_without_progress_and_keeps_the_best(pruner: FilterPruner, 
     assert not all(torch.equal(value, states[4][name]) for name, value in kept.items())
 
 
+def test_without_patience_tuning_runs_to_the_end(pruner: FilterPruner, monkeypatch: pytest.MonkeyPatch) -> None:
+    objectives = iter([1.0, 2.0, 3.0])
+    monkeypatch.setattr(pruner, "_objective", lambda _: next(objectives))
+    states = [pruner.model.state() for _ in pruner.tune(Tuning(epochs=2, steps_per_epoch=1), patience=0)]
+
+    pruner.keep_best()
+
+    assert len(states) == 2
+    assert all(torch.equal(value, states[1][name]) for name, value in pruner.model.state().items())
+
+
 def test_tuning_leaves_validation_images_alone(pruner: FilterPruner, monkeypatch: pytest.MonkeyPatch) -> None:
     tuned: list[Tensor] = []
     monkeypatch.setattr(filters, "tune", lambda *arguments, **_: tuned.append(arguments[2]) or iter(()))
 
-    list(pruner.tune(Tuning(), patience=1))
+    for patience in (1, 0):
+        list(pruner.tune(Tuning(), patience=patience))
 
     assert torch.equal(tuned[0], pruner.task.images[pruner.seen])
+    assert torch.equal(tuned[1], pruner.task.images)
     assert not set(pruner.seen.tolist()) & set(pruner.held.tolist())
