@@ -7,7 +7,7 @@ A row a cell (model, images, seed, method), written when it is done; the same co
 model is scanned once for all methods; where the scan finds no backdoor there is nothing to remove, and its rows say
 so. Accuracy, ASR and RA are measured on 1,500 images that no stage saw, with the attack's own trigger, which no
 method sees; DER is (max(0, ASR drop) - max(0, accuracy drop) + 1) / 2 (Zhu et al., ICCV 2023). Every baseline is
-measured in two settings, tuned for few images and as published; it is compared in the one with the higher mean DER.
+measured in two settings, for few images and as published; it is compared in the one with the higher mean DER.
 """
 
 from __future__ import annotations

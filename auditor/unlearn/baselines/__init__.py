@@ -1,7 +1,7 @@
 """What others would reach for: methods that see clean images alone, to compare with. `auto` uses none.
 
-Each comes in two settings: tuned on calibration models for 50 to 100 images, and with the values its
-source publishes, which are meant for thousands.
+Each comes in two settings: `BASELINES`, with batches, rates and rho for a few dozen images, and
+`PUBLISHED`, with the values of its source, which are meant for thousands.
 """
 
 from auditor.unlearn.baselines.anp import ANP_PUBLISHED, Anp
