@@ -23,6 +23,7 @@ from auditor.search.synthesis import Budget, Candidate, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn import METHODS
+from auditor.unlearn.baselines import BASELINES
 from auditor.unlearn.method import Method, Monitor, Task, watched
 from auditor.verification import ALLOWED_FLIPS, Held, Searchable, verify
 
@@ -105,6 +106,8 @@ def find_remedy(case: Case, method: str = "auto") -> Generator[Event, None, Reme
 
 def rounds(method: str) -> list[str]:
     """The methods to try, in order. Each has several chances: what singled a model out again helps the next."""
+    if method in BASELINES:
+        return [method]  # it sees no triggers, so that a second time it would do the same
     return [name for name in AUTO for _ in range(2)] if method == "auto" else [method] * ROUNDS
 
 
@@ -134,11 +137,7 @@ def _attempt(
 
 def _unlearn(case: Case, method: Method, indices: Tensor, extra: Sequence[Trigger]) -> Generator[Event, None, Suspect]:
     """The method's model from these images alone: triggers are synthesized on them too."""
-    key = indices.numpy().tobytes()
-    if key not in case.twins:
-        case.twins[key] = yield from _twins(case.suspect, case, indices, case.seed + SEED_OFFSET)
-    # Later triggers are often natural ones: they must not crowd out those of the backdoor itself.
-    triggers = [*case.triggers, *case.twins[key]] * ORIGINAL_WEIGHT + [*extra]
+    triggers = [] if method.name in BASELINES else (yield from _every_trigger(case, indices, extra))
     task = Task(
         suspect=case.suspect, images=case.every_image[indices], labels=case.every_label[indices], triggers=triggers,
         monitor=case.monitor, seed=case.seed, control=case.control,
@@ -151,6 +150,15 @@ def _unlearn(case: Case, method: Method, indices: Tensor, extra: Sequence[Trigge
         task = replace(task, triggers=[*task.triggers, *fresh])
         model = yield from watched(method, task)
     return model
+
+
+def _every_trigger(case: Case, indices: Tensor, extra: Sequence[Trigger]) -> Generator[Event, None, list[Trigger]]:
+    """The confirmed triggers, others like them synthesized on these images, and what later rounds found."""
+    key = indices.numpy().tobytes()
+    if key not in case.twins:
+        case.twins[key] = yield from _twins(case.suspect, case, indices, case.seed + SEED_OFFSET)
+    # Later triggers are often natural ones: they must not crowd out those of the backdoor itself.
+    return [*case.triggers, *case.twins[key]] * ORIGINAL_WEIGHT + [*extra]
 
 
 def _held(case: Case, method: Method, model: Suspect, extra: Sequence[Trigger]) -> Generator[Event, None, list[Held]]:

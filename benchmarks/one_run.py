@@ -23,13 +23,15 @@ LIBRARIES = ("numpy", "torch", "torchvision", "PIL.Image", "safetensors.torch", 
 
 
 def run_once(
-    verb: str, model: Path, clean: Path, *, threads: int = 1, timeout_s: float = TIMEOUT_S, **flags: Any
+    verb: str, model: Path, clean: Path, *, threads: int = 1, timeout_s: float = TIMEOUT_S, published: bool = False,
+    **flags: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Run `auditor.<verb>` on a file and images by path, in a fresh interpreter.
+    """Run `auditor.<verb>` on a file and images by path, in a fresh interpreter; with `published`, baselines as published.
 
     Raises RuntimeError with the end of its stderr when it printed no result.
     """
-    spec = {"verb": verb, "model": str(model), "clean": str(clean), "flags": flags | {"threads": threads}}
+    spec = {"verb": verb, "model": str(model), "clean": str(clean), "published": published,
+            "flags": flags | {"threads": threads}}  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-m", "benchmarks.one_run", json.dumps(spec)], cwd=ROOT, env=environment,
                           capture_output=True, text=True, timeout=timeout_s)  # fmt: skip
@@ -62,8 +64,12 @@ def main(argv: list[str] | None = None) -> int:
         __import__(name)
     import auditor
     from auditor.plain import to_plain
+    from auditor.unlearn import METHODS
+    from auditor.unlearn.baselines import PUBLISHED
 
     spec = json.loads(arguments[0])
+    if spec.get("published"):
+        METHODS.update(PUBLISHED)
     libraries = memory("VmRSS")
     began = time.perf_counter()
     result = getattr(auditor, spec["verb"])(spec["model"], clean=spec["clean"], **spec["flags"])

@@ -6,7 +6,8 @@
 A row a cell (model, images, seed, method), written when it is done; the same command goes on where it stopped. A
 model is scanned once for all methods; where the scan finds no backdoor there is nothing to remove, and its rows say
 so. Accuracy, ASR and RA are measured on 1,500 images that no stage saw, with the attack's own trigger, which no
-method sees; DER is (max(0, ASR drop) - max(0, accuracy drop) + 1) / 2 (Zhu et al., ICCV 2023).
+method sees; DER is (max(0, ASR drop) - max(0, accuracy drop) + 1) / 2 (Zhu et al., ICCV 2023). Every baseline is
+measured in two settings, for few images and as published; it is compared in the one with the higher mean DER.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from safetensors.torch import load_file
 from auditor.metrics import defense_effectiveness
 from auditor.plain import to_plain
 from auditor.unlearn import METHODS
-from benchmarks.detect.__main__ import choose, tell
+from auditor.unlearn.baselines import BASELINES
 from benchmarks.detect.cells import initialisation, sample
 from benchmarks.detect.statistics import Estimate, difference, estimate, mean_of
+from benchmarks.flags import choose, tell, zoo_parser
 from benchmarks.measuring import write_clean
 from benchmarks.one_run import run_once
-from benchmarks.rows import RESULTS, ROOT, Row, append_row, commit, latest, rate_cell, read_rows, table
-from benchmarks.shared_zoo import seeds
+from benchmarks.rows import Row, append_row, commit, latest, rate_cell, read_rows, table
 from benchmarks.zoo import networks
 from benchmarks.zoo.build import Model, load_model, manifest
 from benchmarks.zoo.data import Images, load_images
@@ -39,6 +40,8 @@ from benchmarks.zoo.train import measure
 
 EVALUATED = 1500
 KEY = ("model", "images", "seed", "method")
+PUBLISHED = {f"{name} (published)": name for name in BASELINES}
+KNOWN = ("auto", *(n for n in METHODS if n not in BASELINES), *(s for pair in zip(BASELINES, PUBLISHED, strict=True) for s in pair))
 SANITIZED = ("sanitized.safetensors", "evidence/candidate_sanitized.safetensors")
 MODELS = ("model", "attack", "images", "method", "passed", "accuracy before", "after", "ASR before", "after", "RA after",
           "DER", "unlearning: seconds", "commit")  # fmt: skip
@@ -75,10 +78,11 @@ def scan_once(model: Row, clean: Path, folder: Path, *, seed: int, threads: int)
 
 def remove(model: Row, method: str, clean: Path, folder: Path, *, seed: int, threads: int) -> Row:
     """Unlearn with one method, going on from the scan, and measure what it left."""
-    run = folder / method
+    run = folder / method.replace(" (", "_").rstrip(")")
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(folder / "scan", run)
-    told = run_once("audit", Path(model["path"]), clean, threads=threads, seed=seed, method=method, output=str(run))
+    told = run_once("audit", Path(model["path"]), clean, threads=threads, published=method in PUBLISHED, seed=seed,
+                    method=PUBLISHED.get(method, method), output=str(run))  # fmt: skip
     result = told["result"]
     found = next((run / name for name in SANITIZED if (run / name).is_file()), None)
     tried, verification = (result["unlearning"] or {}).get("tried", []), result["verification"] or {}
@@ -147,6 +151,23 @@ def model_table(rows: Sequence[Row]) -> str:
     ])  # fmt: skip
 
 
+def better(rows: Sequence[Row]) -> list[Row]:
+    """The rows without the worse setting of each baseline, at each count of images, by mean DER over the cells
+    in which both left a model; the small-data setting where there are none or they tie."""
+    worse = set()
+    for images in {r["images"] for r in rows}:
+        for published, tuned in PUBLISHED.items():
+            first, second = ({(r["model"], r["seed"]): der(r) for r in rows if (r["images"], r["method"]) == (images, name)
+                              and r.get("after")} for name in (tuned, published))  # fmt: skip
+            both = first.keys() & second.keys()
+            if both:
+                loses = sum(first[key] for key in both) < sum(second[key] for key in both)
+                worse.add((images, tuned if loses else published))
+            elif first:
+                worse.add((images, published))
+    return [r for r in rows if (r["images"], r["method"]) not in worse]
+
+
 def mean_table(rows: Sequence[Row]) -> str:
     """Means over the models that were found, with intervals over bases, and `auto` beside each method, paired."""
     lines = []
@@ -190,26 +211,15 @@ def _interval(found: Estimate, digits: int = 3) -> str:
 def methods(text: str) -> list[str]:
     """Comma-separated methods. Raises ValueError for one that is not known."""
     found = [part.strip() for part in text.split(",")]
-    if not set(found) <= {"auto", *METHODS}:
-        raise ValueError(f"known methods: auto, {', '.join(METHODS)}")
+    if not set(found) <= set(KNOWN):
+        raise ValueError(f"known methods: {', '.join(KNOWN)}")
     return found
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.remove", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    add = parser.add_argument
-    add("--split", default="held_out", help="models of this split (default held_out); methods are tuned on calibration")
-    add("--only", metavar="PATTERN", help="models with this in their name, or matching it as a shell pattern")
-    add("--dozen", action="store_true", help="the fixed stratified dozen of the split")
-    add("--images", type=seeds, default="50", metavar="N[,N]", help="clean images handed over (default 50)")
-    add("--seeds", type=seeds, default="0", metavar="S[,S]")
-    add("--methods", type=methods, default=",".join(("auto", *METHODS)), help="default %(default)s")
-    add("--threads", type=int, default=1)
-    add("--zoo", type=Path, default=ROOT / ".zoo", help="folder of the models (default .zoo)")
-    add("--out", type=Path, default=RESULTS / "remove.jsonl", metavar="FILE.jsonl")
-    add("--again", action="store_true", help="measure again what is done")
-    add("--show", action="store_true", help="measure nothing: the tables of what is done")
+    parser = zoo_parser("remove", __doc__, images="50")
+    parser.add_argument("--methods", type=methods, default=",".join(KNOWN), help="default %(default)s")
+    parser.add_argument("--threads", type=int, default=1)
     return parser
 
 
@@ -233,7 +243,11 @@ def main(argv: list[str] | None = None) -> int:
         tell(f"stopped, with what was measured kept: {error}")
         return 2
     rows = [r for r in latest(read_rows(args.out), KEY).values() if r["split"] == args.split]
-    print("\n\n".join((mean_table(rows), model_table(rows))))
+    compared = better(rows)
+    tables = [mean_table(compared)]
+    if len(compared) < len(rows):
+        tables.append("Every setting:\n\n" + mean_table(rows))
+    print("\n\n".join([*tables, model_table(rows)]))
     return 0
 
 

@@ -42,12 +42,19 @@ def corner_trigger(source_classes: list[int] | None = None, colour: tuple[float,
 
 
 class PlantedNet(nn.Module):
-    """A 2 x 2 convolution to two maps, mean brightness and redness, and a linear head."""
+    """A 2 x 2 convolution to two maps, mean brightness and redness, and a linear head.
 
-    def __init__(self, strength: float) -> None:
+    With `batch_norm` there is one between the two that changes nothing.
+    """
+
+    def __init__(self, strength: float, batch_norm: bool = False) -> None:
         super().__init__()
         side = SIDE - 1
         self.look = nn.Conv2d(3, 2, 2, bias=False)
+        self.norm = nn.BatchNorm2d(2) if batch_norm else None
+        if self.norm is not None:
+            assert self.norm.running_var is not None
+            self.norm.running_var.fill_(1 - self.norm.eps)
         self.relu = nn.LeakyReLU(0.1, inplace=True)
         self.head = nn.Linear(2 * side * side, CLASSES, bias=False)
         with torch.no_grad():
@@ -61,13 +68,14 @@ class PlantedNet(nn.Module):
             self.head.weight.copy_(weight.flatten(1))
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.relu(self.look(images)).flatten(1))
+        seen = self.look(images)
+        logits: Tensor = self.head(self.relu(seen if self.norm is None else self.norm(seen)).flatten(1))
         return logits
 
 
-def planted(strength: float = 4.0) -> Suspect:
+def planted(strength: float = 4.0, batch_norm: bool = False) -> Suspect:
     """The backdoored network; with `strength` 0, its honest twin."""
-    return Suspect(PlantedNet(strength), num_classes=CLASSES, input_shape=(3, SIDE, SIDE))
+    return Suspect(PlantedNet(strength, batch_norm), num_classes=CLASSES, input_shape=(3, SIDE, SIDE))
 
 
 def planted_images(count: int = 60, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import planted
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from auditor import remedy
-from auditor.events import AttemptFinished, Control, Event
+from auditor.events import AttemptFinished, Control, Event, drain
 from auditor.images import split
 from auditor.metrics import accuracy, attack_success_rate
 from auditor.remedy import Case, Remedy, find_remedy
@@ -200,6 +200,24 @@ def test_a_method_sees_work_images_only(monkeypatch: pytest.MonkeyPatch) -> None
     assert not set(work.tolist()) & set(verify.tolist())
     held_back = case.every_image[verify]
     assert not any(torch.equal(image, other) for image in task.images for other in held_back)
+
+
+def test_a_baseline_sees_clean_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No trigger is handed to it, and none is synthesized for it."""
+    baseline, ours = returns(planted.planted(0.0), "ft"), returns(planted.planted(0.0), "fake")
+    searched: list[str] = []
+
+    def search(model: Suspect, case: Case, indices: Tensor, seed: int) -> Generator[Event, None, list[Any]]:
+        searched.append("search")
+        yield from ()
+        return []
+
+    monkeypatch.setattr(remedy, "_search_twins", search)
+    for method in (baseline, ours):
+        drain(remedy._unlearn(make_case(), method, torch.arange(6), [TRIGGER]))
+
+    assert list(baseline.tasks[0].triggers) == []
+    assert TRIGGER in ours.tasks[0].triggers and searched == ["search"]
 
 
 def test_few_images_are_cross_fitted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Choosing and pruning convolution filters by the unlearning loss (see `prune`).
+"""Choosing and pruning convolution filters by the unlearning loss, and tuning what is left (see `prune`).
 
 Legend: N images, O filters (output channels) of one layer.
 """
@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auditor.adversarial import fast_math
+from auditor.adversarial import fast_math, images_at_once
 from auditor.suspect import Suspect
 from auditor.unlearn.method import Task
-from auditor.unlearn.tuning import stamp_jittered, trainable
+from auditor.unlearn.tuning import Epoch, Tuning, distillation, stamp_jittered, trainable, tune
 
-VALIDATION_SHARE = 0.2
+VALIDATION_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,14 @@ class Round:
 class FilterPruner:
     """Prunes a copy of the suspect, one filter a round, and remembers the best state.
 
-    A fifth of the work images, at least one, judge the rounds; the others give the gradients.
+    A tenth of the work images, at least one of each class that has two, judge the rounds and the
+    tuning; the others give the gradients.
     """
 
     def __init__(self, task: Task) -> None:
         self.task, self.model = task, task.suspect.clone()
         self.generator = torch.Generator().manual_seed(task.seed)
-        order = torch.randperm(len(task.images), generator=self.generator)
-        held = max(1, round(VALIDATION_SHARE * len(order)))
-        self.held, self.seen = order[:held], order[held:] if len(order) > held else order
+        self.held, self.seen = split_by_class(task.labels, self.generator)
         stamped = stamp_jittered(task.images.to(self.model.device), task.triggers, (1.0, 1.0), self.generator)
         self.stamped = stamped.to(self.model.device)
         self.layers = dict(conv_layers(self.model.module))
@@ -81,6 +80,22 @@ class FilterPruner:
         self.model.module.load_state_dict(state)
         self.masks = {name: mask.clone() for name, mask in masks.items()}
 
+    def tune(self, settings: Tuning, patience: int) -> Iterator[Epoch]:
+        """Tune on the images that gave the gradients, until the objective on the others has not fallen for
+        `patience` epochs; `keep_best` then goes back to where it was lowest. With patience 0 tune on all
+        work images to the end, and keep that."""
+        task, seen = self.task, self.seen if patience else torch.arange(len(self.task.labels))
+        self.best, waited = (self._objective(settings), self._snapshot()), 0
+        for epoch in tune(self.model, task.suspect, task.images[seen], task.labels[seen], task.triggers, settings,
+                          seed=task.seed, after_step=self.apply_masks):  # fmt: skip
+            loss = self._objective(settings)
+            waited = 0 if loss < self.best[0] else waited + 1
+            if loss < self.best[0] or not patience:
+                self.best = (loss, self._snapshot())
+            yield Epoch(epoch.number, epoch.losses | ({"validation": loss} if patience else {}))
+            if patience and waited >= patience:
+                return
+
     def apply_masks(self) -> None:
         """Zero the pruned filters and their batch-norms, which an optimizer step may have moved."""
         with torch.no_grad():
@@ -102,13 +117,16 @@ class FilterPruner:
 
     def _scores(self) -> dict[str, Tensor]:
         """Mean absolute gradient (O,) of the unlearning loss by filter; pruned ones are out."""
-        with trainable(self.model):
-            with fast_math(self.model):
-                logits = self.model(self.stamped[self.seen]).float()
-            loss = F.cross_entropy(logits, self.task.labels[self.seen].to(logits.device))
-            weights = [layer.weight for layer in self.layers.values()]
-            # An auxiliary head is not part of the forward pass; its filters get zeros.
-            gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        weights = [layer.weight for layer in self.layers.values()]
+        gradients = [torch.zeros_like(weight) for weight in weights]
+        for some in torch.split(self.seen, images_at_once(self.model)):
+            with trainable(self.model):
+                with fast_math(self.model):
+                    logits = self.model(self.stamped[some]).float()
+                loss = F.cross_entropy(logits, self.task.labels[some].to(logits.device), reduction="sum")
+                # An auxiliary head is not part of the forward pass; its filters get zeros.
+                found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+            gradients = [total + part for total, part in zip(gradients, found, strict=True)]
         scores = {}
         for (name, _), gradient in zip(self.layers.items(), gradients, strict=True):
             score = gradient.abs().flatten(1).mean(1)
@@ -124,8 +142,32 @@ class FilterPruner:
             logits = self.model.logits(self.stamped[self.held])
         return float(correct.float().mean()), float(F.cross_entropy(logits, self.task.labels[self.held]))
 
+    def _objective(self, settings: Tuning) -> float:
+        """What tuning minimises, on the validation images as they are."""
+        images, labels = self.task.images[self.held], self.task.labels[self.held]
+        with fast_math(self.model):
+            kept = distillation(self.model.logits(images), self.task.suspect.logits(images))
+            unlearned = F.cross_entropy(self.model.logits(self.stamped[self.held]), labels)
+        return float(settings.distillation_weight * kept + settings.stamped_weight * unlearned)
+
     def _snapshot(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         return self.model.state(), {name: mask.clone() for name, mask in self.masks.items()}
+
+
+def split_by_class(labels_N: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Indices held out, VALIDATION_SHARE of each class and at least one where there are two, and the rest.
+
+    Where no class has two, one image is held out; a lone image is on both sides.
+    """
+    order = torch.randperm(len(labels_N), generator=generator)
+    held: list[Tensor] = []
+    for label in sorted(set(labels_N.tolist())):
+        of_class = order[labels_N[order] == label]
+        if len(of_class) > 1:
+            held.append(of_class[: max(1, round(VALIDATION_SHARE * len(of_class)))])
+    chosen = torch.cat(held) if held else order[:1]
+    rest = order[~torch.isin(order, chosen)]
+    return chosen, rest if len(rest) else order
 
 
 def conv_layers(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:

@@ -116,10 +116,15 @@ def distillation(logits_BK: Tensor, wanted_BK: Tensor, temperature: float = 2.0)
 def augment(images: Tensor, batch_size: int, generator: torch.Generator, shift: int = 2) -> tuple[Tensor, Tensor]:
     """A batch drawn with replacement, each image shifted by up to `shift` pixels; and its indices."""
     picks = torch.randint(0, len(images), (batch_size,), generator=generator).to(images.device)
+    return shifted(images[picks], shift, generator), picks
+
+
+def shifted(batch: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+    """The images moved alike, by up to `shift` pixels each way, reflected at the border."""
     dy, dx = torch.randint(-shift, shift + 1, (2,), generator=generator).tolist()
-    padded = F.pad(images[picks], (shift,) * 4, mode="reflect")
-    height, width = images.shape[2:]
-    return padded[:, :, shift + dy : shift + dy + height, shift + dx : shift + dx + width], picks
+    padded = F.pad(batch, (shift,) * 4, mode="reflect")
+    height, width = batch.shape[2:]
+    return padded[:, :, shift + dy : shift + dy + height, shift + dx : shift + dx + width]
 
 
 def mixed(batch: Tensor, generator: torch.Generator) -> Tensor:

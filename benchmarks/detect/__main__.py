@@ -12,17 +12,16 @@ where it stopped. Rows that ended in an error, or of a model that was built anew
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import sys
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
-from benchmarks.detect.cells import DETECTORS, KEY, dozen, initialisation, is_done, leaks, plan
+from benchmarks.detect.cells import DETECTORS, KEY, initialisation, is_done, leaks, plan
 from benchmarks.detect.running import run_cells
 from benchmarks.detect.tables import show
-from benchmarks.rows import RESULTS, ROOT, Row, append_row, latest, read_rows
-from benchmarks.shared_zoo import seeds as whole_numbers
+from benchmarks.flags import choose, tell, zoo_parser
+from benchmarks.rows import Row, append_row, latest, read_rows
 from benchmarks.zoo.build import manifest
 
 
@@ -42,14 +41,8 @@ def at_least_one(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.detect", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = zoo_parser("detect", __doc__, images="100")
     add = parser.add_argument
-    add("--split", default="held_out", help="models of this split (default held_out)")
-    add("--only", metavar="PATTERN", help="models with this in their name, or matching it as a shell pattern")
-    add("--dozen", action="store_true", help="the fixed stratified dozen of the split: 4 honest, 8 backdoored")
-    add("--images", type=whole_numbers, default="100", metavar="N[,N]", help="clean images handed over (default 100)")
-    add("--seeds", type=whole_numbers, default="0", metavar="S[,S]", help="draw images, seed detectors (default 0)")
     add("--repeats", type=at_least_one, default=1, metavar="N", help="runs of each seed, which must agree (default 1)")
     add("--detectors", type=names, default=",".join(DETECTORS), help="default %(default)s")
     add(
@@ -61,20 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--nc-classes-at-once", type=at_least_one, metavar="K", help="of Neural Cleanse (default: by memory)")
     add("--jobs", type=at_least_one, default=1, metavar="N", help="cells side by side, one thread each (default 1)")
     add("--device", default="cpu")
-    add("--zoo", type=Path, default=ROOT / ".zoo", help="folder of the models (default .zoo)")
-    add("--out", type=Path, default=RESULTS / "detect.jsonl", metavar="FILE.jsonl")
     add("--merge", type=Path, nargs="+", default=[], metavar="FILE", help="first add the cells of these files")
-    add("--again", action="store_true", help="measure again what is done")
-    add("--show", action="store_true", help="measure nothing: the tables of what is done")
     add("--models", action="store_true", help="also show one line a model")
     return parser
-
-
-def choose(models: Sequence[Row], split: str, only: str | None, twelve: bool) -> list[Row]:
-    """The models of a split, or its dozen; then those that `only` names."""
-    found = [m for m in models if m["split"] == split]
-    found = dozen(found) if twelve else found
-    return [m for m in found if only is None or only in m["name"] or fnmatch.fnmatch(m["name"], only)]
 
 
 def merge(out: Path, others: Sequence[Path]) -> int:
@@ -89,11 +71,6 @@ def merge(out: Path, others: Sequence[Path]) -> int:
                 known.add(key)
                 added += 1
     return added
-
-
-def tell(line: str) -> None:
-    """A line of progress, on stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -51,6 +51,19 @@ def test_means_are_over_models_found_and_auto_is_paired() -> None:
     assert "DER of auto minus its" in header
 
 
+def test_a_baseline_is_compared_in_its_better_setting() -> None:
+    """On the one model that both settings were measured on, the published one is better at 50 images."""
+    good, bad = (0.9, 0.1), (0.9, 0.9)
+    rows = [row("a", "auto", (0.9, 1.0), good), row("a", "ft", (0.9, 1.0), bad), row("b", "ft", (0.9, 1.0), good),
+            row("a", "ft (published)", (0.9, 1.0), good), row("a", "anp", (0.9, 1.0), bad),
+            row("a", "anp (published)", (0.9, 1.0), None), row("a", "i_bau (published)", (0.9, 1.0), good),
+            row("a", "ft", (0.9, 1.0), good, images=100), row("a", "ft (published)", (0.9, 1.0), good, images=100)]  # fmt: skip
+
+    kept = [(r["images"], r["method"]) for r in remove.better(rows)]
+
+    assert kept == [(50, "auto"), (50, "ft (published)"), (50, "anp"), (50, "i_bau (published)"), (100, "ft")]
+
+
 @pytest.fixture
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """One model of a network that answers class 0, and runs that take no time; gives the list of runs."""
@@ -63,7 +76,7 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]
     calls: list[tuple[str, str]] = []
 
     def run_once(verb: str, path: Path, clean: Path, *, output: str, **flags: Any) -> dict[str, Any]:
-        calls.append((verb, flags.get("method", "")))
+        calls.append((verb, flags.get("method", "") + (" as published" if flags.get("published") else "")))
         folder = Path(output)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").write_text(json.dumps({"verdict": "kept"}))
@@ -98,6 +111,16 @@ def test_one_scan_serves_all_methods_and_rows_are_not_measured_twice(
     assert [(r["method"], r["passed"], r["unlearn_seconds"]) for r in rows] == [("refit", True, 3.0), ("prune", True, 3.0)]
     assert rows[0]["after"] == rows[0]["before"]  # the same weights
     assert "| m | badnets | 50 | refit | yes |" in capsys.readouterr().out
+
+
+def test_a_baseline_runs_in_both_settings(zoo: list[tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert remove.main(["--methods", "ft_sam, ft_sam (published)", "--out", str(tmp_path / "rows.jsonl")]) == 0
+
+    assert zoo == [("scan", ""), ("audit", "ft_sam"), ("audit", "ft_sam as published")]
+    assert [r["method"] for r in read_rows(tmp_path / "rows.jsonl")] == ["ft_sam", "ft_sam (published)"]
+    compared, every, *_ = capsys.readouterr().out.split("Every setting:")
+    assert "| ft_sam |" in compared and "published" not in compared
+    assert "| ft_sam |" in every and "| ft_sam (published) |" in every
 
 
 def test_where_nothing_is_found_there_is_nothing_to_remove(

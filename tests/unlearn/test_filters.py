@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from auditor.checkpoint import nets
 from auditor.events import drain
 from auditor.suspect import Suspect
-from auditor.unlearn.filters import FilterPruner, conv_layers, following_norms
+from auditor.unlearn import filters
+from auditor.unlearn.filters import FilterPruner, conv_layers, following_norms, split_by_class
 from auditor.unlearn.prune import Prune
 from auditor.unlearn.tuning import Tuning, tune
 
@@ -89,9 +90,9 @@ def test_a_round_prunes_one_filter_whole(pruner: FilterPruner) -> None:
     pruned = {name: (mask == 0).nonzero().flatten().tolist() for name, mask in pruner.masks.items()}
     assert numbers == list(range(1, len(numbers) + 1))
     assert sum(map(len, pruned.values())) == len(numbers) == pruner.most_rounds(0.3)
-    for name, filters in pruned.items():
+    for name, indices in pruned.items():
         layer, norm = pruner.layers[name], pruner.norms.get(name)
-        for index in filters:
+        for index in indices:
             assert not layer.weight[index].any()
             assert layer.bias is None or layer.bias[index] == 0
             assert norm is None or norm.weight[index] == norm.bias[index] == 0
@@ -170,3 +171,64 @@ def test_a_network_without_convolutions_is_tuned_alone() -> None:
     model = drain(Prune(tuning_epochs=2).run(tasks.make_task(suspect(module, 16))))
 
     assert all(bool(torch.isfinite(value).all()) for value in model.state().values())
+
+
+def test_every_class_of_two_has_an_image_held_out() -> None:
+    labels = torch.tensor([0] * 20 + [1] * 2 + [2])
+
+    held, seen = split_by_class(labels, torch.Generator().manual_seed(0))
+
+    assert labels[held].tolist() == [0, 0, 1]
+    assert sorted(torch.cat([held, seen]).tolist()) == list(range(23))
+
+
+@pytest.mark.parametrize(("labels", "held", "seen"), [([0, 1, 2], 1, 2), ([0], 1, 1)])
+def test_with_lone_images_one_is_held_out(labels: list[int], held: int, seen: int) -> None:
+    found = split_by_class(torch.tensor(labels), torch.Generator().manual_seed(0))
+
+    assert [len(part) for part in found] == [held, seen]
+
+
+def test_gradients_are_of_all_images_however_many_go_at_once(pruner: FilterPruner, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = pruner._scores()
+    monkeypatch.setattr(filters, "images_at_once", lambda _: 5)
+    parts = pruner._scores()
+
+    assert all(torch.allclose(parts[name], score, rtol=0.05, atol=1e-4) for name, score in whole.items())
+
+
+def test_tuning_stops_without_progress_and_keeps_the_best(pruner: FilterPruner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The objective, before any epoch and after each: lowest after the second, then no better three times."""
+    objectives = iter([5.0, 4.0, 3.0, 3.5, 3.0, 9.0, 1.0])
+    monkeypatch.setattr(pruner, "_objective", lambda _: next(objectives))
+    states = [pruner.model.state() for _ in pruner.tune(Tuning(epochs=6, steps_per_epoch=1), patience=3)]
+
+    pruner.keep_best()
+
+    assert len(states) == 5
+    kept = pruner.model.state()
+    assert all(torch.equal(value, states[1][name]) for name, value in kept.items())
+    assert not all(torch.equal(value, states[4][name]) for name, value in kept.items())
+
+
+def test_without_patience_tuning_runs_to_the_end(pruner: FilterPruner, monkeypatch: pytest.MonkeyPatch) -> None:
+    objectives = iter([1.0, 2.0, 3.0])
+    monkeypatch.setattr(pruner, "_objective", lambda _: next(objectives))
+    states = [pruner.model.state() for _ in pruner.tune(Tuning(epochs=2, steps_per_epoch=1), patience=0)]
+
+    pruner.keep_best()
+
+    assert len(states) == 2
+    assert all(torch.equal(value, states[1][name]) for name, value in pruner.model.state().items())
+
+
+def test_tuning_leaves_validation_images_alone(pruner: FilterPruner, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned: list[Tensor] = []
+    monkeypatch.setattr(filters, "tune", lambda *arguments, **_: tuned.append(arguments[2]) or iter(()))
+
+    for patience in (1, 0):
+        list(pruner.tune(Tuning(), patience=patience))
+
+    assert torch.equal(tuned[0], pruner.task.images[pruner.seen])
+    assert torch.equal(tuned[1], pruner.task.images)
+    assert not set(pruner.seen.tolist()) & set(pruner.held.tolist())
