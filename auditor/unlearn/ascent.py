@@ -31,7 +31,7 @@ class Ascent:
     Fisher information of its clean answers, of mean 1. With `bounded` false the middle term is the mean of
     log p itself. Recovery: up to `recovery_epochs` without the middle term, until the divergence
     on held images has not fallen for `patience` epochs; an epoch after which the triggers
-    flip over 2 points more than before the recovery is undone, and ends it.
+    flip over 2 points, and more than one image, beyond what they did before the recovery is undone, and ends it.
     """
 
     ascent_epochs: int = 10
@@ -40,8 +40,8 @@ class Ascent:
     batch_size: int = 32
     learning_rate: float = 5e-3
     recovery_learning_rate: float = 1e-3
-    ascent_weight: float = 1.0
-    elastic_weight: float = 10.0
+    ascent_weight: float = 3.0
+    elastic_weight: float = 1.0
     distillation_weight: float = 4.0
     strength: tuple[float, float] = (0.5, 3.0)
     fisher_images: int = 128
@@ -65,6 +65,7 @@ class Ascent:
             if task.control.stop_requested:
                 break
         forgotten = kept = best.restore()
+        rebound = max(REBOUND, 1.5 / len(task.images))
         state, lowest, waited = model.state(), forgetter.validation_loss(), 0
         for number in range(self.ascent_epochs + 1, steps):
             if task.control.stop_requested or waited >= self.patience:
@@ -72,7 +73,7 @@ class Ascent:
             losses, reading = forgetter.recover(), task.monitor(model)
             validation = forgetter.validation_loss()
             yield step_event(self.name, number, steps, reading, losses | {"validation": validation}, everything)
-            if reading.attack_success_rate > forgotten.attack_success_rate + REBOUND:
+            if reading.attack_success_rate > forgotten.attack_success_rate + rebound:
                 break
             waited += 1
             if validation < lowest:

@@ -96,7 +96,7 @@ def ascent_loss(logits_BK: Tensor, targets: Tensor, *, bounded: bool) -> Tensor:
     """What descending raises the cross-entropy toward `targets` (B,); a mean over the batch.
 
     Bounded: -log(1 - p), p the target's probability. Otherwise log p itself, of the images on
-    which p is still at least chance, 1 / K: it has no least value.
+    which p is still at least chance, 1 / K: it has no least value, and no gradient where p is 1.
     """
     if bounded:
         return unlikelihood(logits_BK, targets).mean()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Sau:
     """Each round searches, for every image x of label y, a perturbation d on which the suspect h0 and the
-    model h err alike (see `shared_attack`), and takes a step of Adam down
+    model h err alike (see `shared_attack`), and takes a step down
 
         clean_weight * CE(h(x), y) + adversarial_weight * CE(h(x + d), y) + shared_weight * risk,
 
@@ -35,7 +35,7 @@ class Sau:
 
     rounds: int = 30
     batch_size: int = 32
-    learning_rate: float = 1e-4
+    learning_rate: float = 5e-3
     epsilon: float = 0.2
     step_size: float = 0.2
     steps: int = 5
@@ -48,6 +48,7 @@ class Sau:
     stamped_weight: float = 1.0
     strength: tuple[float, float] = (0.5, 3.0)
     distillation_weight: float = 4.0
+    optimizer: Literal["adam", "sgd"] = "sgd"
     batch_norm: Literal["frozen", "adaptive"] = "frozen"
     name: str = "sau"
     is_reconstruction: bool = False
@@ -71,5 +72,5 @@ class Sau:
 
 
 PUBLISHED = Sau(
-    rounds=100, batch_size=256, learning_rate=1e-4, stamped_share=0.0, stamped_weight=0.0, distillation_weight=0.0
+    rounds=100, batch_size=256, learning_rate=1e-4, optimizer="adam", stamped_share=0.0, stamped_weight=0.0, distillation_weight=0.0
 )

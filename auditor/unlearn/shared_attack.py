@@ -4,7 +4,8 @@ The suspect is frozen, and each search starts at +epsilon everywhere. So what it
 perturbation, what it answers at the start, and the Jacobian there are computed once for all rounds.
 An image that both models err on alike has no gradient and stands still: it leaves the batch, and
 what the suspect last answered is its answer. A search of T steps so costs an image at most 2 T
-forward passes, T of either model; the published code makes four a step.
+forward passes, T of either model, and one more where there are too many classes for a Jacobian; the
+published code makes four a step.
 
 Source: Wei et al., Shared Adversarial Unlearning, NeurIPS 2023 (arXiv 2307.10562), inner problem.
 As in its code, perturbed images may leave [0, 1].
@@ -58,12 +59,12 @@ class SharedAttack:
         said = torch.full_like(picks, -1)
         moving = torch.arange(len(picks), device=picks.device)
         for step in range(self.steps):
+            if not len(moving):
+                break
             at, some = delta[moving], picks[moving]
             gradient, shared, answers = self._gradient(model, some, at, clean_model[moving], is_first=step == 0)
             said[moving[shared]] = answers[shared]
             moving = moving[~shared]
-            if not len(moving):
-                break
             moved = delta[moving] - self.step_size * gradient[~shared].sign()
             delta[moving] = moved.clamp(-self.epsilon, self.epsilon)
         found = images + delta

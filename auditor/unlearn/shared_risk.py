@@ -9,6 +9,7 @@ Legend: N images, B images of a batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,13 +52,13 @@ class SharedUnlearner:
             task.suspect, task.images, task.labels, epsilon=settings.epsilon, step_size=settings.step_size,
             steps=settings.steps, adversarial_weight=settings.attack_weight, shared_weight=settings.agreement_weight,
         )  # fmt: skip
-        self.optimizer = torch.optim.Adam(self.model.module.parameters(), lr=settings.learning_rate)
+        self.optimizer = _optimizer(self.model.module, settings.optimizer, settings.learning_rate)
 
     def round(self) -> dict[str, float]:
         """One step on every batch of a shuffled pass over the work images; the mean loss terms."""
         order = torch.randperm(len(self.task.images), generator=self.generator)
         sums: dict[str, float] = {}
-        for batch in torch.split(order, self.settings.batch_size):
+        for batch in torch.chunk(order, math.ceil(len(order) / self.settings.batch_size)):  # none left small
             losses = self._step(batch.to(self.model.device))
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value * len(batch) / len(order)
@@ -81,6 +82,8 @@ class SharedUnlearner:
                 loss = loss + settings.distillation_weight * terms["distillation"]
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
+            if settings.optimizer == "sgd":
+                nn.utils.clip_grad_norm_(model.module.parameters(), 1.0)
         self.optimizer.step()
         return {name: float(term.detach()) for name, term in terms.items()}
 
@@ -130,6 +133,12 @@ class SharedUnlearner:
         with fast_math(self.model):
             logits = self.model(clean).float()
         return distillation(logits, wanted)
+
+
+def _optimizer(module: nn.Module, name: str, learning_rate: float) -> torch.optim.Optimizer:
+    if name == "adam":
+        return torch.optim.Adam(module.parameters(), lr=learning_rate)
+    return torch.optim.SGD(module.parameters(), lr=learning_rate, momentum=0.9)
 
 
 @contextmanager

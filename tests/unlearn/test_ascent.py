@@ -94,12 +94,13 @@ def test_unbounded_ascent_leaves_images_below_chance_alone() -> None:
     assert gradient[1].tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("bounded", [True, False])
-def test_the_planted_trigger_is_forgotten(bounded: bool) -> None:
-    trigger, suspect = planted.corner_trigger(), planted.planted()
+# The unbounded form has no gradient where the answer is certain, as the full backdoor's is.
+@pytest.mark.parametrize(("bounded", "strength"), [(True, 4.0), (False, 1.3)])
+def test_the_planted_trigger_is_forgotten(bounded: bool, strength: float) -> None:
+    trigger, suspect = planted.corner_trigger(), planted.planted(strength)
     fresh, labels = planted.planted_images(60, seed=8)
 
-    model = drain(Ascent(bounded=bounded, learning_rate=0.02, elastic_weight=1.0).run(tasks.make_task()))
+    model = drain(Ascent(bounded=bounded, learning_rate=0.02).run(tasks.make_task(suspect)))
 
     assert tasks.flips(suspect, trigger, fresh, labels) == 1
     assert tasks.flips(model, trigger, fresh, labels) <= 0.05
@@ -147,7 +148,7 @@ def rebounding(task: Task, readings: list[Reading]) -> Task:
 
 def test_a_rebound_is_rolled_back_and_ends_the_recovery() -> None:
     # Given readings of the suspect, two epochs of ascent and three of recovery, the last of which rebounds
-    rates = [1.0, 0.5, 0.1, 0.11, 0.12, 0.13]
+    rates = [1.0, 0.5, 0.1, 0.11, 0.12, 0.14]  # one image of 42 is 2.4 points
     readings = [Reading(clean_accuracy=1.0, attack_success_rate=rate) for rate in rates]
     settings = Ascent(ascent_epochs=2, recovery_epochs=20, recovery_learning_rate=1e-3, elastic_weight=0.0)
     unstopped = tasks.make_task()
@@ -182,7 +183,7 @@ def test_stop_keeps_the_best_epoch() -> None:
     control = Control()
     task = tasks.make_task(control=control)
     steps: list[UnlearnStep] = []
-    running = Ascent(learning_rate=0.02, elastic_weight=1.0).run(task)
+    running = Ascent(learning_rate=0.02).run(task)
     with pytest.raises(StopIteration) as end:
         while True:
             steps.append(next(running))  # type: ignore[arg-type]
