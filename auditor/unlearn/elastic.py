@@ -45,7 +45,7 @@ def fisher_diagonal(model: Suspect, images: Tensor, labels: Tensor) -> dict[str,
     named = dict(model.module.named_parameters())
     sums = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
     with trainable(model):
-        for image, label in zip(images.to(model.device).split(1), labels.to(model.device).split(1), strict=True):
+        for image, label in zip(torch.split(images.to(model.device), 1), torch.split(labels.to(model.device), 1), strict=True):
             loss = F.cross_entropy(model(image).float(), label)
             # An auxiliary head is not part of the forward pass; its parameters get zeros.
             gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True, materialize_grads=True)
