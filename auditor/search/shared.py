@@ -18,12 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from auditor.adversarial import fast_math
 from auditor.events import Control, Event, SharedSearchStep
+from auditor.shared_loss import shared_loss
 from auditor.suspect import Suspect
 
 # The sorted shares of shared labels that honest models showed (benchmarks/RESULTS.md, "shared"):
@@ -58,24 +58,12 @@ def shared_step(
     delta = delta.detach().requires_grad_(True)
     with fast_math(suspect):
         logits_twin, logits_suspect = twin(images + delta).float(), suspect(images + delta).float()
-    said_twin, said_suspect = logits_twin.argmax(1), logits_suspect.argmax(1)
-    fooled_twin, fooled_suspect = said_twin != clean_twin, said_suspect != clean_suspect
-    shared = fooled_twin & fooled_suspect & (said_twin == said_suspect)
-    attack_twin = F.cross_entropy(logits_twin, labels, reduction="none") * ~fooled_twin
-    attack_suspect = F.cross_entropy(logits_suspect, labels, reduction="none") * ~fooled_suspect
-    disagree = jensen_shannon(logits_twin, logits_suspect) * ~shared
-    loss = (-adversarial_weight * 0.5 * (attack_twin + attack_suspect) + shared_weight * disagree).sum()
-    (gradient,) = torch.autograd.grad(loss, delta)
-    return gradient, torch.where(shared, said_suspect, torch.full_like(said_suspect, -1))
-
-
-def jensen_shannon(first_NK: Tensor, second_NK: Tensor) -> Tensor:
-    """Jensen-Shannon divergence (N,) between the distributions of two sets of logits, in nats."""
-    p, q = first_NK.softmax(1), second_NK.softmax(1)
-    log_mean = (0.5 * (p + q)).clamp_min(1e-12).log()
-    to_p = (p * (p.clamp_min(1e-12).log() - log_mean)).sum(1)
-    to_q = (q * (q.clamp_min(1e-12).log() - log_mean)).sum(1)
-    return 0.5 * (to_p + to_q)
+    loss, shared = shared_loss(
+        logits_twin, logits_suspect, clean_twin, clean_suspect, labels, adversarial_weight, shared_weight
+    )
+    (gradient,) = torch.autograd.grad(loss.sum(), delta)
+    said = logits_suspect.argmax(1)
+    return gradient, torch.where(shared, said, torch.full_like(said, -1))
 
 
 def shared_search(

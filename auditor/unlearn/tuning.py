@@ -13,6 +13,7 @@ Legend: N images, B batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -139,6 +140,13 @@ def stamp_jittered(
     images: Tensor, triggers: Sequence[Trigger], strength: tuple[float, float], generator: torch.Generator
 ) -> Tensor:
     """Each image stamped by one of the triggers, drawn at random, at a random strength."""
+    return stamp_targeted(images, triggers, strength, generator)[0]
+
+
+def stamp_targeted(
+    images: Tensor, triggers: Sequence[Trigger], strength: tuple[float, float], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """As `stamp_jittered`, and the target class (N,) of the trigger each image got."""
     choice = torch.randint(0, len(triggers), (len(images),), generator=generator)
     low, high = strength
     factor = (low + (high - low) * torch.rand(len(images), generator=generator)).to(images.device)
@@ -147,4 +155,16 @@ def stamp_jittered(
         chosen = (choice == index).to(images.device)
         if bool(chosen.any()):
             stamped[chosen] = trigger.stamp_at(images[chosen], factor[chosen])
-    return stamped
+    targets = torch.tensor([trigger.target_class for trigger in triggers])[choice]
+    return stamped, targets.to(images.device)
+
+
+def unlikelihood(logits_NK: Tensor, classes: Tensor, floor: float = 0.0) -> Tensor:
+    """-log(1 - p) (N,) for the probability p of each one's class: the bounded form of gradient ascent.
+
+    Its gradient on the class's own logit is p: strongest while the class is still answered, gone
+    once it is not. Below `floor` it is constant, -log(1 - floor), without gradient.
+    """
+    others = logits_NK.scatter(1, classes[:, None], -torch.inf).logsumexp(1)
+    log_rest = others - logits_NK.logsumexp(1)
+    return -log_rest.clamp_max(math.log1p(-floor))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -11,12 +9,8 @@ from planted import CLASSES, TARGET, planted, planted_images
 from torch import Tensor, nn
 
 from auditor.events import Control, SharedSearchStep, drain
-from auditor.search.shared import HONEST_SHARES, SharedSearch, jensen_shannon, shared_search, shared_step
+from auditor.search.shared import HONEST_SHARES, SharedSearch, shared_search, shared_step
 from auditor.suspect import Suspect
-
-
-def logits(*shares: float) -> Tensor:
-    return torch.tensor([shares]).log()
 
 
 def twin_of(suspect: Suspect, noise: float = 0.05, seed: int = 0) -> Suspect:
@@ -36,27 +30,6 @@ def searched(suspect: Suspect, *, seed: int = 0, restarts: int = 3, steps: int =
             generator=torch.Generator().manual_seed(seed), control=Control(),
         )
     )  # fmt: skip
-
-
-def test_jensen_shannon_by_hand() -> None:
-    assert jensen_shannon(logits(0.5, 0.5), logits(0.5, 0.5)).item() == pytest.approx(0, abs=1e-7)
-    apart = jensen_shannon(torch.tensor([[200.0, 0.0]]), torch.tensor([[0.0, 200.0]]))
-    assert apart.item() == pytest.approx(math.log(2))
-    # The mean of (1/2, 1/2) and (1/4, 3/4) is (3/8, 5/8).
-    to_p = 0.5 * math.log(4 / 3) + 0.5 * math.log(4 / 5)
-    to_q = 0.25 * math.log(2 / 3) + 0.75 * math.log(6 / 5)
-    found = jensen_shannon(logits(0.5, 0.5), logits(0.25, 0.75))
-    assert found.item() == pytest.approx((to_p + to_q) / 2, rel=1e-5)
-
-
-def test_jensen_shannon_is_symmetric_bounded_and_smooth_at_extremes() -> None:
-    generator = torch.Generator().manual_seed(0)
-    first = (100 * torch.randn(50, 7, generator=generator)).requires_grad_(True)
-    second = 100 * torch.randn(50, 7, generator=generator)
-    found = jensen_shannon(first, second)
-    torch.testing.assert_close(found, jensen_shannon(second, first))
-    assert found.min() >= -1e-6 and found.max() <= math.log(2) + 1e-5
-    assert torch.isfinite(torch.autograd.grad(found.sum(), first)[0]).all()
 
 
 def test_excess_subtracts_what_honest_models_show_at_each_rank() -> None:

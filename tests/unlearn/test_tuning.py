@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from dataclasses import replace
 
 import planted
 import pytest
@@ -12,7 +14,18 @@ import unlearn_tasks as tasks
 from torch import nn
 
 from auditor.suspect import Suspect
-from auditor.unlearn.tuning import Epoch, Tuning, augment, distillation, mixed, stamp_jittered, trainable, tune
+from auditor.unlearn.tuning import (
+    Epoch,
+    Tuning,
+    augment,
+    distillation,
+    mixed,
+    stamp_jittered,
+    stamp_targeted,
+    trainable,
+    tune,
+    unlikelihood,
+)
 
 IMAGES, LABELS = planted.planted_images(36, seed=4)
 
@@ -133,3 +146,35 @@ def test_stamping_draws_triggers_and_strengths() -> None:
     assert bool((changed > 0).all()) and len(changed.unique()) > 10
     assert beyond.min() >= 0 and beyond.max() <= 1
     assert torch.equal(beyond[:, :, :10], IMAGES[:, :, :10])
+
+
+def test_the_target_of_each_stamped_image_is_told() -> None:
+    red = planted.corner_trigger()
+    other = replace(planted.corner_trigger(colour=(0.0, 1.0, 0.0)), target_class=1)
+
+    stamped, targets = stamp_targeted(IMAGES, [red, other], (1.0, 1.0), generator())
+
+    is_red = (stamped == red.stamp(IMAGES)).flatten(1).all(1)
+    assert targets.tolist() == torch.where(is_red, planted.TARGET, 1).tolist()
+    assert len(targets.unique()) == 2
+
+
+def test_unlikelihood_golden() -> None:
+    """p = 3/4: -log(1/4), of gradient p on the class's own logit; below the floor, no gradient."""
+    logits = torch.tensor([[3.0, 1.0], [1.0, 999.0]]).log().requires_grad_(True)
+
+    loss = unlikelihood(logits, torch.tensor([0, 0]), floor=0.01)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+
+    assert loss.tolist() == pytest.approx([math.log(4), -math.log(0.99)])
+    assert gradient.flatten().tolist() == pytest.approx([0.75, -0.75, 0.0, 0.0], abs=1e-6)
+
+
+def test_unlikelihood_is_finite_where_the_class_is_certain() -> None:
+    logits = torch.tensor([[100.0, 0.0, -5.0]], requires_grad=True)
+
+    loss = unlikelihood(logits, torch.tensor([0]))
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+
+    assert float(loss.detach()) == pytest.approx(100.0, abs=0.1)
+    assert float(gradient[0, 0]) == pytest.approx(1.0)
