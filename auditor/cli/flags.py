@@ -90,8 +90,8 @@ EMBED: Parameters = flag(
 )
 
 UNLEARN: Parameters = {
-    **flag("method", str, _SEARCH, "How to unlearn; auto tries several and keeps the best.", default="auto",
-           metavar="|".join(method_names())),
+    **flag("method", str, _SEARCH, f"How to unlearn: {', '.join(method_names())}. auto tries several and keeps the best.",
+           default="auto", metavar="NAME"),
     **EMBED,
 }  # fmt: skip
 

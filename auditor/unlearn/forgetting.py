@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from auditor.adversarial import fast_math
 from auditor.unlearn.elastic import Elastic, fisher_diagonal
-from auditor.unlearn.filters import VALIDATION_SHARE
 from auditor.unlearn.method import Task
 from auditor.unlearn.tuning import augment, distillation, mixed, stamp_targeted, trainable, unlikelihood
 
 if TYPE_CHECKING:
     from auditor.unlearn.ascent import Ascent
 
+HELD_SHARE = 0.2
 
 class Forgetter:
     """Trains a copy of the suspect to forget the triggers; batch-norm statistics stay frozen.
@@ -31,7 +31,7 @@ class Forgetter:
         self.generator = torch.Generator().manual_seed(task.seed)
         images, labels = task.images.to(self.model.device), task.labels.to(self.model.device)
         order = torch.randperm(len(images), generator=self.generator).to(self.model.device)
-        held = max(1, round(VALIDATION_SHARE * len(order)))
+        held = max(1, round(HELD_SHARE * len(order)))
         seen = order[held:] if len(order) > held else order
         self.held, self.images, self.labels = images[order[:held]], images[seen], labels[seen]
         self.wanted = task.suspect.logits(self.held)
