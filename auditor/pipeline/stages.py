@@ -24,7 +24,7 @@ from auditor.search.shared import SharedSearch, shared_search
 from auditor.search.shortlist import classes_to_search
 from auditor.search.synthesis import PROFILES, synthesize
 from auditor.triggers import Trigger
-from auditor.unlearn import METHODS
+from auditor.unlearn import METHODS, configured
 from auditor.unlearn.twin import make_twin
 from auditor.verdict.decision import Decision, decide
 from auditor.verification import Searchable
@@ -167,10 +167,11 @@ def unlearn(session: Session, method: str) -> Steps:
     if case.basis == "cross_fitted":
         session.limit("With so few images verification is cross-fitted: each part was kept from a model of its own, and "
                       "the triggers they are tested with were synthesized on all of them.")  # fmt: skip
-    remedy = yield from find_remedy(case, method)
+    settings = session.request.settings
+    remedy = yield from find_remedy(case, method, settings)
     session.sanitized, session.pending = remedy.model, remedy.verification
     yield from _say_time(session, "unlearning and verifying: the best model so far is kept")
-    chosen = METHODS[remedy.method] if remedy.method in METHODS else None
+    chosen = configured(method, settings)[remedy.method] if remedy.method in METHODS else None
     session.update(
         unlearning=Unlearning(
             method=remedy.method, tried=remedy.attempts, reconstruction=chosen.is_reconstruction if chosen else False,

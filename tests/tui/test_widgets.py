@@ -6,10 +6,10 @@ import asyncio
 
 import numpy as np
 import pytest
+from auditor.tui.widgets.gauges import spark
 from textual.app import App, ComposeResult
 
 from auditor.tui.text import bar, clock
-from auditor.tui.widgets.gauges import spark
 from auditor.tui.widgets.halfblock import HalfBlockImage, coloured, fit, heat_colours, shaded
 
 

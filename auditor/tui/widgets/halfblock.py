@@ -111,12 +111,3 @@ def shaded(pixels: Pixels) -> list[list[Segment]]:
     spread = (cells - low) / (high - low) if high > low else cells
     index = np.minimum((spread * len(SHADES)).astype(int), len(SHADES) - 1)
     return [[Segment("".join(SHADES[i] for i in row), Style())] for row in index.tolist()]
-
-
-def heat_colours(maps: Pixels) -> Pixels:
-    """Heat-maps (n, H, W) in [0, 1] side by side as one picture (H, n * (W + 1) - 1, 3), black to red to yellow."""
-    bright = np.stack([np.clip(maps * 2, 0, 1), np.clip(maps * 2 - 0.7, 0, 1), np.clip(maps * 4 - 3, 0, 1)], axis=-1)
-    bright = bright * 0.9 + 0.08
-    gap = np.zeros((maps.shape[1], 1, 3), dtype=np.float32)
-    joined = [part for single in bright for part in (single.astype(np.float32), gap)]
-    return np.concatenate(joined[:-1], axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.widgets import RichLog
 
-from auditor.tui.state import RunState
+from auditor.tui.state import LONGEST_LOG, RunState
 from auditor.tui.text import marked
 
 
@@ -15,6 +15,7 @@ class RunLog(RichLog):
 
     def on_mount(self) -> None:
         self.wrap, self.markup, self.highlight, self.min_width = True, False, False, 10
+        self.max_lines = LONGEST_LOG
         self._written = 0
 
     def draw(self, state: RunState) -> None:
