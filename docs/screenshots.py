@@ -105,8 +105,9 @@ async def draw(run: Path, name: str, size: tuple[int, int], theme: str) -> str:
             await pilot.pause(0.3)
             await pilot.press("space", "down", "space")
         elif name == "method":
-            from auditor.tui.widgets.method_form import MethodForm
             from textual.widgets import Select
+
+            from auditor.tui.widgets.method_form import MethodForm
 
             screen.query_one(MethodForm).query_one("#method", Select).value = "prune"
         await pilot.pause(SETTLE_S)

@@ -140,7 +140,7 @@ class AuditorApp(Quiet):
     def action_show(self, name: str) -> None:
         self.show(name)
 
-    def action_back(self) -> None:
+    def action_leave(self) -> None:
         """The screen before this one, or Open."""
         before = _BACK.get(self.screen.NAME, "open") if isinstance(self.screen, AuditorScreen) else "open"
         if self.can_show(before):

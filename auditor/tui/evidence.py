@@ -32,7 +32,8 @@ MOST_SAMPLES = 6
 class Sample:
     """One image with the trigger: how it looks, where the models look, and what they answer.
 
-    `before` and `after` are of the suspect and of the sanitized model.
+    `true` is -1 where it was not recorded. `before` and `after` are of the suspect and of the
+    sanitized model.
     """
 
     stamped: Pixels
@@ -102,18 +103,25 @@ def _from_stamped(stamped: StampedImages) -> list[Sample]:
 
 
 def _from_maps(maps: HeatMaps, stamped: StampedImages | None) -> list[Sample]:
-    """The images of the heat-maps, with true classes where they are the stamped ones."""
-    true = stamped.true if stamped is not None and np.array_equal(stamped.triggered, maps.images) else None
+    """The images of the heat-maps, with true classes where they are among the stamped ones."""
     found = []
     for i in range(min(MOST_SAMPLES, len(maps.images))):
         picture = _pixels(maps.images[i])
         found.append(Sample(
-            stamped=picture, true=-1 if true is None else int(true[i]), said=_label(maps.predicted_before, i, -1),
+            stamped=picture, true=_true_class(maps.images[i], stamped), said=_label(maps.predicted_before, i, -1),
             said_after=None if maps.predicted_after is None else int(maps.predicted_after[i]),
             before=overlaid(picture, maps.before[i]),
             after=None if maps.after is None else overlaid(picture, maps.after[i]),
         ))  # fmt: skip
     return found
+
+
+def _true_class(image: NDArray[np.uint8], stamped: StampedImages | None) -> int:
+    """The true class of an image that is among the stamped ones; -1 of any other."""
+    if stamped is None or stamped.triggered.shape[1:] != image.shape:
+        return -1
+    same = np.flatnonzero((stamped.triggered == image).all(axis=(1, 2, 3)))
+    return int(stamped.true[same[0]]) if len(same) else -1
 
 
 def _label(labels: NDArray[np.int64] | None, index: int, otherwise: int) -> int:

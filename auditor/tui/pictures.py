@@ -34,19 +34,22 @@ def checkered(mask: Pixels, pattern: Pixels) -> Pixels:
     cell = max(1, max(height, width) // 8)
     checks = np.where((rows // cell + columns // cell) % 2 == 0, 0.28, 0.36).astype(np.float32)[..., None]
     alpha = np.clip(mask, 0, 1)[..., None]
-    return np.clip((1 - alpha) * checks + alpha * pattern, 0, 1).repeat(3 // pattern.shape[2], axis=2)[..., :3]
+    shown: Pixels = np.clip((1 - alpha) * checks + alpha * pattern, 0, 1).repeat(3 // pattern.shape[2], axis=2)
+    return shown
 
 
 def tinted(delta: Pixels) -> Pixels:
     """A perturbation (H, W, 1 or 3) around mid-grey, amplified to fill the range."""
     peak = float(np.abs(delta).max()) or 1.0
-    return np.clip(0.5 + 0.5 * delta / peak, 0, 1).repeat(3 // delta.shape[2], axis=2)[..., :3].astype(np.float32)
+    shown: Pixels = np.clip(0.5 + 0.5 * delta / peak, 0, 1).repeat(3 // delta.shape[2], axis=2).astype(np.float32)
+    return shown
 
 
 def heated(maps: Pixels) -> Pixels:
     """Heat in [0, 1] as colours with one more axis of 3: black, red, yellow, white."""
     bright = np.stack([np.clip(maps * 2, 0, 1), np.clip(maps * 2 - 0.7, 0, 1), np.clip(maps * 4 - 3, 0, 1)], axis=-1)
-    return (bright * 0.9 + 0.08).astype(np.float32)
+    shown: Pixels = (bright * 0.9 + 0.08).astype(np.float32)
+    return shown
 
 
 def overlaid(picture: Pixels, heat: Pixels) -> Pixels:
@@ -54,4 +57,5 @@ def overlaid(picture: Pixels, heat: Pixels) -> Pixels:
     grey = picture.mean(axis=2, keepdims=True) * 0.75
     strength = np.clip(heat, 0, 1)[..., None]
     weight = 0.15 + 0.75 * strength
-    return np.clip((1 - weight) * grey + weight * heated(np.clip(heat, 0, 1)), 0, 1).astype(np.float32)
+    shown: Pixels = np.clip((1 - weight) * grey + weight * heated(np.clip(heat, 0, 1)), 0, 1).astype(np.float32)
+    return shown

@@ -82,16 +82,21 @@ def paced(folder: Path, tempo: Tempo, control: Control) -> Generator[Event, None
     result = read_result(folder / "result.json").result
     at_s = 0.0
     try:
-        for event in _sound(folder):
+        for event in recorded_events(folder):
             due_s = max(at_s, event.at_s)
             at_s = max(at_s, due_s - LONGEST_GAP_S)
             while at_s < due_s and not control.stop_requested:
                 at_s += _sleep(tempo, due_s - at_s)
             at_s = due_s
-            yield _with_picture(folder, event, True)
+            yield event
     except (OSError, ValueError, TypeError, AttributeError) as error:
         yield Notice(message=f"the event log is not complete: {printable(error)}", level="warning")
     return result
+
+
+def recorded_events(folder: Path) -> Iterator[Event]:
+    """The events of a log with their pictures; what is not sound is left out. Raises as `read_events` does."""
+    return (_with_picture(folder, event, True) for event in _sound(folder))
 
 
 def _sleep(tempo: Tempo, left_s: float) -> float:

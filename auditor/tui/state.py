@@ -82,6 +82,7 @@ class Following:
     """What the search shows at the moment: its step, the trigger forming, its loss and the share it flips."""
 
     step: int = 0
+    steps: int = 0
     family: str = ""
     picture: Pixels | None = None
     picture_class: int | None = None
@@ -243,7 +244,7 @@ class RunState:
             return
         if event.family != self.search.family:
             self.search = Following(family=event.family, picture=self.search.picture, picture_class=self.search.picture_class)
-        self.search.step = event.step
+        self.search.step, self.search.steps = event.step, event.steps
         self.standings.follow(event)
         self._follow_best(event)
         pixels = image(event.picture)

@@ -34,7 +34,7 @@ class AuditScreen(RunningScreen):
         "about the same; the target of a backdoor is much cheaper. The picture is the cheapest trigger so far, the "
         "curves its loss (by orders of magnitude) and the share of images it flips. A click on a column sorts by it."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "app.back", "Back", id="audit.back")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "app.leave", "Back", id="audit.back")]
 
     def compose(self) -> ComposeResult:
         yield Heading(1)
@@ -79,6 +79,7 @@ class AuditScreen(RunningScreen):
         if search.picture_class is not None:
             toward = shown(state.names(search.picture_class), 24)
             self.query_one("#forming").border_subtitle = Content(f"{shown(family_words(search.family), 16)} toward {toward}")
-        self.query_one("#flips", Chart).draw(search.flip_shares.values, percent(search.flip_shares.latest))
+        share = search.step / search.steps if search.steps else 1.0
+        self.query_one("#flips", Chart).draw(search.flip_shares.values, percent(search.flip_shares.latest), share=share)
         loss = search.losses.latest
-        self.query_one("#loss", Chart).draw(search.losses.values, NOTHING if loss is None else number(loss))
+        self.query_one("#loss", Chart).draw(search.losses.values, NOTHING if loss is None else number(loss), share=share)

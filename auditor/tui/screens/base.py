@@ -87,7 +87,7 @@ class RunningScreen(StateScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "app.cancel", "Cancel", id="run.cancel"),
-        Binding("s", "app.stop", "Stop, keep best so far", id="run.stop"),
+        Binding("s", "app.stop", "Stop, keep best", id="run.stop"),
         Binding("r", "app.resume", "Resume", id="run.resume"),
         Binding("space", "app.tempo('toggle')", "Pause", id="replay.pause"),
         Binding("plus,equals_sign", "app.tempo('faster')", "Faster", key_display="+", id="replay.faster"),

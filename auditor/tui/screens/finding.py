@@ -140,8 +140,8 @@ def sample_columns(state: RunState, samples: list[Sample]) -> tuple[list[Column]
     labels = ["with the trigger", "Grad-CAM of the answer"] if with_maps else ["with the trigger"]
     columns = []
     for sample in with_maps or samples:
-        true = shown(state.names.bare(sample.true), 24) if sample.true >= 0 else "unknown"
-        lines = [f"is {true}", f"says {shown(state.names.bare(sample.said), 24)}" if sample.said >= 0 else ""]
+        lines = [f"says {shown(state.names.bare(sample.said), 24)}" if sample.said >= 0 else ""]
+        lines += [f"is {shown(state.names.bare(sample.true), 24)}"] if sample.true >= 0 else []
         maps = [sample.before] if sample.before is not None else []
         columns.append(Column(pictures=[sample.stamped, *maps], lines=lines))
     return columns, labels

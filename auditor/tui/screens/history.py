@@ -45,7 +45,7 @@ class HistoryScreen(StateScreen):
         Binding("enter", "open", "Open", id="history.open"),
         Binding("p", "play", "Play", id="history.play"),
         Binding("space", "mark", "Mark to compare", id="history.mark"),
-        Binding("escape", "app.back", "Back", id="history.back"),
+        Binding("escape", "app.leave", "Back", id="history.back"),
     ]
 
     def __init__(self) -> None:

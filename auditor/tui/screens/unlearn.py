@@ -39,7 +39,7 @@ class UnlearnScreen(RunningScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f5", "start", "Start", id="unlearn.start"),
-        Binding("escape", "app.back", "Back", id="unlearn.back"),
+        Binding("escape", "app.leave", "Back", id="unlearn.back"),
     ]
 
     def compose(self) -> ComposeResult:
@@ -109,12 +109,13 @@ class UnlearnScreen(RunningScreen):
         self.query_one(Working).draw(state, self.auditor.tempo_words)
 
     def _draw_attempt(self, attempt: Attempt) -> None:
+        latest = attempt.latest
+        share = latest.step / latest.steps if latest is not None and latest.steps > 0 else 1.0
         for name, series in (("accuracy", attempt.accuracy), ("flips", attempt.flips)):
-            self.query_one(f"#{name}", Chart).draw(series.values, percent(series.latest))
+            self.query_one(f"#{name}", Chart).draw(series.values, percent(series.latest), share=share)
         tar, beside = attempt.tar.latest, attempt.control.latest
         said = NOTHING if tar is None else number(tar) + ("" if beside is None else f", control {number(beside)}")
-        self.query_one("#tar", Chart).draw(attempt.tar.values, said, attempt.control.values)
-        latest = attempt.latest
+        self.query_one("#tar", Chart).draw(attempt.tar.values, said, attempt.control.values, share=share)
         if latest is not None:
             said = f"{shown(latest.method, 20)}, step {latest.step} of {latest.steps}"
             self.query_one("#rates").border_subtitle = Content(said)

@@ -42,7 +42,7 @@ class VerifyScreen(StateScreen):
         Binding("o", "open_report", "Open report", id="verify.open"),
         Binding("u", "app.show('unlearn')", "Unlearn again", id="verify.unlearn"),
         Binding("n", "app.new", "New audit", id="verify.new"),
-        Binding("escape,b", "app.back", "Back", key_display="esc", id="verify.back"),
+        Binding("escape,b", "app.leave", "Back", key_display="esc", id="verify.back"),
     ]
 
     def compose(self) -> ComposeResult:

@@ -21,15 +21,18 @@ class Chart(Static):
     `scale` is the fixed range of the values, or None: then it is that of the values, by orders of magnitude.
     """
 
-    DEFAULT_CSS = "Chart { height: 1fr; min-height: 2; }"
+    DEFAULT_CSS = "Chart { width: 1fr; height: 1fr; min-height: 2; }"
 
     def __init__(self, label: str, *, scale: tuple[float, float] | None = (0.0, 1.0), id: str | None = None) -> None:
         super().__init__(id=id)
         self._label = label
         self._scale = scale
 
-    def draw(self, values: Sequence[float], said: str, beside: Sequence[float] = ()) -> None:
-        """Show all values so far and the latest in words; `beside` is drawn dim behind them."""
+    def draw(self, values: Sequence[float], said: str, beside: Sequence[float] = (), *, share: float = 1.0) -> None:
+        """Show all values so far and the latest in words; `beside` is drawn dim behind them.
+
+        The values fill `share` of the width, in [0, 1]: as far as the work has come.
+        """
         width, height = self.content_size.width, self.content_size.height
         head = Text.assemble((f"{self._label} ", "dim"), (said, "bold"))
         if self._scale is None and values:
@@ -39,8 +42,9 @@ class Chart(Static):
             return
         low, high = self._scale or _range([*values, *beside])
         scaled = [self._place(value, low, high) for value in values]
-        rows = plot(scaled, width, height - 1)
-        behind = plot([self._place(value, low, high) for value in beside], width, height - 1) if beside else None
+        rows = plot(scaled, width, height - 1, share)
+        other = [self._place(value, low, high) for value in beside]
+        behind = plot(other, width, height - 1, share) if beside else None
         head.truncate(width, overflow="ellipsis")
         self.update(Text("\n").join([head, *(_row(row, None if behind is None else behind[i]) for i, row in enumerate(rows))]))
 
@@ -68,21 +72,18 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return (min(logs), max(logs)) if logs else (0.0, 1.0)
 
 
-def plot(values: Sequence[float], width: int, height: int) -> list[str]:
+def plot(values: Sequence[float], width: int, height: int, share: float = 1.0) -> list[str]:
     """Rows of Braille cells with a line through values in [0, 1], the first at the left end.
 
-    Few values lie two dots apart; many are thinned evenly, so that the last is at the right end.
+    The values are spread evenly over `share` of the width, the last at its end.
     """
-    across, down = width * 2, height * 4
+    across, down = max(1, round(width * 2 * min(max(share, 0.0), 1.0))), height * 4
     cells = [[_BLANK] * width for _ in range(height)]
-    if len(values) > across:
-        values = [values[(i + 1) * len(values) // across - 1] for i in range(across)]
-    step = 1 if len(values) * 2 > across else 2
     before: int | None = None
-    for place, value in enumerate(values):
+    for x in range(across if values else 0):
+        value = values[(x + 1) * len(values) // across - 1] if len(values) > across else values[x * len(values) // across]
         y = round((1 - min(max(value, 0.0), 1.0)) * (down - 1))
-        for x in range(place * step, min(place * step + step, across)):
-            _join(cells, x, y if before is None else before, y)
+        _join(cells, x, y if before is None else before, y)
         before = y
     return ["".join(map(chr, row)) for row in cells]
 

@@ -23,3 +23,8 @@ class RunLog(RichLog):
         for mark, line in list(state.log)[len(state.log) - missing :]:
             self.write(marked(mark, line))
         self._written = state.logged
+
+    def on_resize(self) -> None:
+        """Lines were wrapped for the width before: the next drawing writes them again."""
+        self.clear()
+        self._written = 0

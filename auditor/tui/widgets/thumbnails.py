@@ -17,6 +17,8 @@ from auditor.tui.widgets.halfblock import coloured, fit, shaded
 
 LARGEST = 64
 SMALLEST = 6
+COLUMNS = 4
+CAPTION = 12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,22 +59,27 @@ class Thumbnails(Widget):
             return [Strip([Segment(self._empty[: size.width].center(size.width), dim)], size.width)]
         rows = max(len(column.pictures) for column in self._columns)
         words = max(len(column.lines) for column in self._columns)
-        tall = max(2, (size.height - words - (rows if self._labels else 0)) // rows)
-        side = max(SMALLEST, min(LARGEST, tall * 2, size.width))
-        shown = self._columns[: max(1, (size.width + 1) // (side + 1))]
-        side = max(side, min(LARGEST, tall * 2, (size.width + 1) // len(shown) - 1))
+        labels = list(self._labels[:rows])
+        while rows > 1 and size.height - words - len(labels) < rows * SMALLEST // 2:
+            rows, labels = rows - 1, labels[1:]  # the last row is the one that tells most
+        tall = max(2, (size.height - words - len(labels)) // rows)
+        wanted = min(len(self._columns), COLUMNS)
+        side = max(SMALLEST, min(LARGEST, tall * 2, (size.width + 1) // wanted - 1))
+        cell = min(max(side, CAPTION if words else 0), size.width)
+        shown = [Column(pictures=column.pictures[-rows:], lines=column.lines)
+                 for column in self._columns[: max(1, (size.width + 1) // (cell + 1))]]  # fmt: skip
         strips: list[Strip] = []
         for row in range(rows):
-            if self._labels:
-                strips.append(self._line([Segment(cut(self._labels[row], size.width), dim)], size.width, base))
+            if labels:
+                strips.append(self._line([Segment(cut(labels[row], size.width), dim)], size.width, base))
             strips += self._pictures([column.pictures[row] if row < len(column.pictures) else None for column in shown],
-                                     side, size.width, base)  # fmt: skip
+                                     side, cell, size.width, base)  # fmt: skip
         for number in range(words):
-            said = [cut(column.lines[number] if number < len(column.lines) else "", side) for column in shown]
+            said = [cut(column.lines[number] if number < len(column.lines) else "", cell) for column in shown]
             strips.append(self._line([Segment(" ".join(said), base)], size.width, base))
         return strips
 
-    def _pictures(self, pictures: Sequence[Pixels | None], side: int, width: int, base: Style) -> list[Strip]:
+    def _pictures(self, pictures: Sequence[Pixels | None], side: int, cell: int, width: int, base: Style) -> list[Strip]:
         has_colour = not self.app.no_color and self.app.console.color_system is not None
         drawn = []
         for picture in pictures:
@@ -84,7 +91,7 @@ class Thumbnails(Widget):
             for rows in drawn:
                 row = rows[y] if y < len(rows) else []
                 taken = sum(len(segment.text) for segment in row)
-                segments += [*row, Segment(" " * (side + 1 - taken), base)]
+                segments += [*row, Segment(" " * (cell + 1 - taken), base)]
             lines.append(self._line(segments, width, base))
         return lines
 
