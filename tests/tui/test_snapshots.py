@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import recorded
@@ -54,7 +55,7 @@ def test_screen(here: Path, name: str, size: str, monkeypatch: pytest.MonkeyPatc
     desk = here / "desk"
     desk.mkdir()
     monkeypatch.chdir(desk)
-    monkeypatch.setattr("auditor.tui.clock.time.monotonic", lambda: 0.0)
+    monkeypatch.setattr("auditor.tui.clock.time", SimpleNamespace(monotonic=lambda: 0.0))
     folder = recorded.write_run(Path("runs") / "first")
     app = AuditorApp(stream=recorded.ready(recorded.play()))
 

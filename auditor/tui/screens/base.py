@@ -31,8 +31,8 @@ class AuditorScreen(Screen[None]):
 
 def own_bindings(screen: Screen[Any]) -> list[ActiveBinding]:
     """The keys that work on a screen and are ours: those of its widgets, its own, the app's."""
-    nodes: list[type] = [type(node) for node in (screen, screen.app, *screen.walk_children())]
-    ours = {binding for node in nodes if node.__module__.startswith("auditor.") for binding in _actions(node)}
+    nodes = {kind for node in (screen, screen.app, *screen.walk_children()) for kind in type(node).__mro__}
+    ours = {binding for kind in nodes if kind.__module__.startswith("auditor.") for binding in _actions(kind)}
     return [active for active in screen.active_bindings.values()
             if active.enabled and active.binding.description and active.binding.action in ours]  # fmt: skip
 

@@ -77,6 +77,7 @@ class OpenScreen(AuditorScreen):
         self._runs: list[PastRun] = []
         self._offered_output = ""
         self._wants = ""
+        self._said_profiles = self._profiles()
 
     def compose(self) -> ComposeResult:
         yield Heading(0)
@@ -91,7 +92,7 @@ class OpenScreen(AuditorScreen):
                 yield from _row("Clean images", _input("clean", "a folder of images, or an .npz"))
                 yield Static(id="clean-facts", classes="facts")
                 yield Static(id="check-facts", classes="facts")
-                profiles = Select(self._profiles(), value="standard", allow_blank=False, id="profile", compact=True)
+                profiles = Select(self._said_profiles, value="standard", allow_blank=False, id="profile", compact=True)
                 yield from _row("Search", profiles)
                 yield from _row("Architecture", _input("arch", "optional, e.g. cifar:resnet20"))
                 yield from _row("Run folder", _input("output", "runs/<model>"))
@@ -255,12 +256,12 @@ class OpenScreen(AuditorScreen):
     def _retime(self) -> None:
         select = self.query_one("#profile", Select)
         profiles = self._profiles()
-        if getattr(select, "said", None) != profiles:
+        if self._said_profiles != profiles:
             chosen = select.value
             with self.prevent(Select.Changed):
                 select.set_options(profiles)
                 select.value = chosen
-            select.said = profiles  # type: ignore[attr-defined]
+            self._said_profiles = profiles
 
     def _paths_problem(self) -> str:
         model, clean = self._value("model"), self._value("clean")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 from numpy.typing import NDArray
 from rich.segment import Segment
@@ -92,10 +94,11 @@ def _means(pixels: Pixels, parts: int, axis: int) -> Pixels:
 
 
 def coloured(pixels: Pixels) -> list[list[Segment]]:
-    """Rows of cells: `▀` with the upper pixel as its colour and the lower behind it."""
+    """Rows of cells: `▀` with the upper pixel as its colour and the lower behind it, equal neighbours in one."""
     levels: NDArray[np.uint8] = np.rint(pixels * 255).astype(np.uint8)
     upper, lower = levels[0::2].tolist(), levels[1::2].tolist()
-    return [[Segment("▀", _style(tuple(above), tuple(below))) for above, below in zip(tops, bottoms, strict=True)]
+    return [[Segment("▀" * sum(1 for _ in cells), _style(tuple(above), tuple(below)))
+             for (above, below), cells in groupby(zip(tops, bottoms, strict=True))]
             for tops, bottoms in zip(upper, lower, strict=True)]  # fmt: skip
 
 
