@@ -106,6 +106,8 @@ async def draw(run: Path, name: str, size: tuple[int, int], theme: str) -> str:
         screen = app.screen
         if isinstance(screen, OpenScreen):
             screen.action_sample()
+            while screen.query_one("#start").disabled:
+                await pilot.pause(0.1)
         elif isinstance(screen, HistoryScreen):
             await pilot.pause(0.3)
             await pilot.press("space", "down", "space")
@@ -116,6 +118,8 @@ async def draw(run: Path, name: str, size: tuple[int, int], theme: str) -> str:
 
             screen.query_one(MethodForm).query_one("#method", Select).value = "prune"
         await pilot.pause(SETTLE_S)
+        for _ in range(3):
+            await pilot.pause()
         svg = app.export_screenshot(title="auditor")
     svg = LENGTHS.sub("", CLIPS.sub("", WEB_FONT.sub("", svg)))
     return MARK.sub("terminal", svg).replace("Fira Code, monospace", FONTS)

@@ -285,7 +285,7 @@ class AuditorApp(Quiet):
 
     def on_audit_ended(self, message: AuditEnded) -> None:
         """Show the finding after a scan and the end after an audit; errors stay where they happened."""
-        if message.token != self._token:
+        if message.token != self._token or not self.screen_stack:  # without a screen the application is ending
             return
         is_replay_cut = self.state.is_replay and message.result is None
         self.state.finish(message.result, [] if is_replay_cut else message.errors, message.evidence)

@@ -27,12 +27,19 @@ class Chart(Static):
         super().__init__(id=id)
         self._label = label
         self._scale = scale
+        self._drawn: tuple[Sequence[float], str, Sequence[float], float] = ((), "", (), 1.0)
+
+    def on_resize(self) -> None:
+        """The plot is made for a size."""
+        values, said, beside, share = self._drawn
+        self.draw(values, said, beside, share=share)
 
     def draw(self, values: Sequence[float], said: str, beside: Sequence[float] = (), *, share: float = 1.0) -> None:
         """Show all values so far and the latest in words; `beside` is drawn dim behind them.
 
         The values fill `share` of the width, in [0, 1]: as far as the work has come.
         """
+        self._drawn = values, said, beside, share
         width, height = self.content_size.width, self.content_size.height
         head = Text.assemble((f"{self._label} ", "dim"), (said, "bold"))
         if self._scale is None and values:
