@@ -17,8 +17,6 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 
-from textual.widgets import Select
-
 from auditor.domain import AuditResult, Request
 from auditor.errors import printable
 from auditor.events import Control, Event, SearchStep, UnlearnStep

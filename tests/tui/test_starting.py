@@ -51,13 +51,13 @@ def test_a_finished_run_opens_on_its_result(tmp_path: Path, size: tuple[int, int
     async def main() -> list[str]:
         seen = []
         async with app.run_test(size=size) as pilot:
-            for key in ("5", "3", "4", "2", "1", "6"):
+            for key in ("5", "3", "4", "2", "6", "1"):
                 await pilot.press(key)
                 await pilot.pause(0.2)
                 seen.append(app.screen.NAME if isinstance(app.screen, AuditorScreen) else "")
         return seen
 
-    assert asyncio.run(main()) == ["verify", "finding", "unlearn", "audit", "open", "history"]
+    assert asyncio.run(main()) == ["verify", "finding", "unlearn", "audit", "history", "open"]
     # the trigger and the heat-maps were read back from the folder
     assert app.state.pictures["patch", recorded.TARGET].shape == (32, 32, 3)
     maps, first = app.state.attempts[0].maps, app.state.attempts[0].first_maps

@@ -12,6 +12,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.coordinate import Coordinate
 from textual.message import Message
 from textual.widgets import DataTable, Footer, Static
 
@@ -127,7 +128,7 @@ class HistoryScreen(StateScreen):
         self._marked = [folder for folder in self._marked if folder != chosen.folder]
         self._marked = self._marked if is_marked else [*self._marked, chosen.folder][-2:]
         for row, run in enumerate(self._runs):
-            self._table.update_cell_at((row, 0), self._cells(run)[0])  # type: ignore[arg-type]
+            self._table.update_cell_at(Coordinate(row, 0), self._cells(run)[0])
         self._compare()
 
     def _compare(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 
 from auditor.domain import family_words
@@ -93,7 +94,7 @@ class ClassTable(DataTable[Text]):
         for y, (row, before) in enumerate(zip(cells, self._written, strict=True)):
             for x, (cell, old) in enumerate(zip(row, before, strict=True)):
                 if cell.plain != old.plain or cell.style != old.style:
-                    self.update_cell_at((y, x), cell, update_width=len(cell.plain) > len(old.plain))  # type: ignore[arg-type]
+                    self.update_cell_at(Coordinate(y, x), cell, update_width=len(cell.plain) > len(old.plain))
 
 
 def _cells(standing: Standing, name: str, word: Text, room: int) -> list[Text]:
