@@ -122,6 +122,8 @@ class AuditorApp(Quiet):
         match action:
             case "show":
                 return self.can_show(str(parameters[0]))
+            case "leave":
+                return self.can_show(self._before)
             case "cancel" | "stop":
                 return state.is_running and (action == "cancel" or not state.is_replay)
             case "tempo":
@@ -140,11 +142,14 @@ class AuditorApp(Quiet):
     def action_show(self, name: str) -> None:
         self.show(name)
 
+    @property
+    def _before(self) -> str:
+        """The name of the screen before this one, else of Open."""
+        return _BACK.get(self.screen.NAME, "open") if isinstance(self.screen, AuditorScreen) else "open"
+
     def action_leave(self) -> None:
-        """The screen before this one, or Open."""
-        before = _BACK.get(self.screen.NAME, "open") if isinstance(self.screen, AuditorScreen) else "open"
-        if self.can_show(before):
-            self.show(before)
+        """Go to the screen before this one, or to Open."""
+        self.show(self._before)
 
     def action_new(self) -> None:
         self.state = RunState(Request(model=""))
