@@ -3,7 +3,7 @@
     python docs/screenshots.py                  # from runs/demo, which `make demo` writes
     python docs/screenshots.py RUN --only finding --out /tmp
 
-Writes docs/tour/<screen>-<size>-<theme>.svg, and docs/tui.svg for the README.
+Writes docs/tour/<screen>-<size>-<theme>.svg, docs/tour.md to look through them, and docs/tui.svg for the README.
 """
 
 from __future__ import annotations
@@ -93,6 +93,21 @@ STATES: dict[str, Callable[[Path], RunState]] = {
 }
 
 
+WORDS = {
+    "open": "Open", "audit": "Audit, in the middle of the search", "finding": "Finding", "method": "Unlearn: the form",
+    "unlearn": "Unlearn, at work", "verify": "Verify and export", "history": "History",
+}  # fmt: skip
+
+
+def tour() -> str:
+    """The page that shows every picture."""
+    said = ["# A tour of the terminal interface", "", "Drawn from a recorded audit by `python docs/screenshots.py RUN`."]
+    for name, words in WORDS.items():
+        said += ["", f"## {words}", ""]
+        said += [f"![{words}, {size} cells, {theme}](tour/{name}-{size}-{theme}.svg)" for size in SIZES for theme in THEMES]
+    return "\n".join(said) + "\n"
+
+
 async def draw(run: Path, name: str, size: tuple[int, int], theme: str) -> str:
     """The SVG of one screen, with no reference to anything outside it."""
     app = AuditorApp(stream=opened(run))
@@ -141,6 +156,8 @@ def main(argv: list[str] | None = None) -> int:
     for name, size, theme, path in wanted:
         path.write_text(asyncio.run(draw(run, name, SIZES[size], THEMES[theme])), encoding="utf-8")
         sys.stdout.write(f"{path}\n")
+    if chosen.only is None:
+        (out / "tour.md").write_text(tour(), encoding="utf-8")
     if chosen.only in (None, HERO[0]):
         (out / "tui.svg").write_text(asyncio.run(draw(run, *HERO)), encoding="utf-8")
     return 0
