@@ -26,6 +26,7 @@ class Request:
 
     `model` and `clean` are paths; `output` is the run folder (or the file, for `export`).
     `mean` and `std` override `normalize`; None everywhere means "work it out, and say so".
+    `settings` are hyper-parameters of `method`, by field name.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Request:
     profile: Profile = "standard"
     time_budget_s: float | None = None
     method: str = "auto"
+    settings: dict[str, Any] = field(default_factory=dict)
     trigger: str | None = None
     against: str | None = None
     embed_preprocessing: bool = False

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.domain import Verdict
+from auditor.domain import AuditResult, Verdict
 from auditor.errors import Cancelled
 from auditor.plain import from_plain, to_plain
 
@@ -139,6 +139,13 @@ class AttemptFinished(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResultReached(Event):
+    """What the verb found, as far as it came: with it the log alone shows everything again."""
+
+    result: AuditResult
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileWritten(Event):
     path: str
     what: str
@@ -155,7 +162,7 @@ KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
         StageStarted, StageFinished, Notice, ModelOpened, SearchStep, SharedSearchStep, CandidateFound,
-        VerdictReached, UnlearnStep, AttemptFinished, FileWritten, AuditFinished,
+        VerdictReached, UnlearnStep, AttemptFinished, ResultReached, FileWritten, AuditFinished,
     )
 }  # fmt: skip
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from auditor.suspect import Suspect
 
 REPORTED = ("audit", "sanitize")
-VERBS = ("scan", "audit", "sanitize", "verify", "export")
+VERBS = ("scan", "audit", "sanitize", "verify", "export", "preflight")
 
 
 def stream(
@@ -34,14 +34,17 @@ def stream(
     """Run a verb as a generator of events that ends with the result.
 
     Errors end up in the result with their exit code; only UsageError is raised, before the
-    first event. `audit` and `sanitize` render the report at the end.
+    first event. `audit` and `sanitize` render the report at the end. `preflight` opens the model
+    and says whether an audit can run.
     """
     from auditor import pipeline
+    from auditor.unlearn import configured
 
     if verb not in VERBS:
         raise UsageError(f"There is no verb {printable(verb)!r}.", f"Verbs: {', '.join(VERBS)}.")
     if verb in REPORTED and request.output is None:
         raise UsageError(f"{verb} needs a run folder.", "Give one with -o RUN.")
+    configured(request.method, request.settings)
     control = control or Control(request.time_budget_s)
     try:
         if verb == "verify":
@@ -53,6 +56,7 @@ def stream(
         return (yield from _refused(request, error))
     body = {
         "scan": pipeline.scan, "audit": pipeline.audit, "sanitize": pipeline.sanitize, "export": pipeline.export_only,
+        "preflight": pipeline.preflight,
     }[verb](session)  # fmt: skip
     result = yield from pipeline.run(session, body)
     if request.output is None or verb == "export":

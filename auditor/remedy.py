@@ -11,6 +11,8 @@ import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ from auditor.search import FAMILIES
 from auditor.search.synthesis import Budget, Candidate, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
-from auditor.unlearn import METHODS
+from auditor.unlearn import configured
 from auditor.unlearn.baselines import BASELINES
 from auditor.unlearn.method import Method, Monitor, Task, watched
 from auditor.verification import ALLOWED_FLIPS, Held, Searchable, verify
@@ -81,15 +83,21 @@ class Remedy:
         return self.verification is not None and self.verification.passed
 
 
-def find_remedy(case: Case, method: str = "auto") -> Generator[Event, None, Remedy]:
-    """Try the method, or with `auto` each in turn, until verification accepts one."""
+def find_remedy(
+    case: Case, method: str = "auto", settings: Mapping[str, Any] = MappingProxyType({})
+) -> Generator[Event, None, Remedy]:
+    """Try the method, or with `auto` each in turn, until verification accepts one.
+
+    `settings` are hyper-parameters of the method. Raises UsageError when they do not fit it.
+    """
+    chosen = configured(method, settings)
     attempts: list[Attempt] = []
     best = Remedy(model=None, method=method, verification=None, attempts=attempts)
     extra: list[Trigger] = []
     plan = rounds(method)
     while plan:
         name = plan.pop(0)
-        tried, attempt = yield from _attempt(case, METHODS[name], extra, is_last=method != "auto")
+        tried, attempt = yield from _attempt(case, chosen[name], extra, is_last=method != "auto")
         attempts.append(attempt)
         yield AttemptFinished(method=name, accepted=attempt.accepted, reason=attempt.reason)
         if best.verification is None or _is_better(tried, best):

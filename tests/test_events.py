@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auditor import events
-from auditor.domain import ClassEvidence, Verdict
+from auditor.domain import AuditResult, ClassEvidence, Run, Tool, Verdict
 from auditor.errors import Cancelled
 from auditor.events import KINDS, Control, Event, Notice, SearchStep, VerdictReached, decode, drain, encode
 
@@ -34,6 +34,10 @@ EVENTS: list[Event] = [
         losses={"clean": 0.5}, parameters_changed=7, heat_maps="evidence/h.npy",
     ),
     events.AttemptFinished(method="prune", accepted=False, reason="accuracy fell"),
+    events.ResultReached(result=AuditResult(
+        schema_version="1.0", tool=Tool(name="auditor", version="1", python="3", torch="2", platform="x"),
+        run=Run(argv=[], seed=0, device="cpu", dtype="float32", threads=1, profile="quick", started="now"),
+    )),
     events.FileWritten(path="report.html", what="the report"),
     events.AuditFinished(exit_code=1, label="backdoored", passed=False),
 ]  # fmt: skip

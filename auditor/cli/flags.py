@@ -15,7 +15,7 @@ import typer
 from auditor.cli import values
 from auditor.domain import Request
 from auditor.errors import UsageError
-from auditor.unlearn import METHODS
+from auditor.unlearn import METHODS, configured
 
 Parameters = dict[str, inspect.Parameter]
 Values = dict[str, Any]
@@ -92,6 +92,8 @@ EMBED: Parameters = flag(
 UNLEARN: Parameters = {
     **flag("method", str, _SEARCH, f"How to unlearn: {', '.join(method_names())}. auto tries several and keeps the best.",
            default="auto", metavar="NAME"),
+    **flag("set", list[str] | None, _SEARCH, "A hyper-parameter of --method, by its field's name. Repeatable.",
+           metavar="NAME=VALUE"),
     **EMBED,
 }  # fmt: skip
 
@@ -164,11 +166,13 @@ def to_request(chosen: Values) -> Request:
         "targets": values.class_indices("--targets", chosen.get("targets")),
         "device": values.device("--device", chosen.get("device", "auto")),
         "method": values.choice("--method", chosen.get("method", "auto"), method_names()),
+        "settings": values.settings("--set", chosen.get("set")),
         "time_budget_s": values.seconds("--time-budget", chosen.get("time_budget")),
     }
     given = {name: value for name, value in chosen.items() if name in Request.__dataclass_fields__}
     request = Request(**{**given, **read})
     _check_numbers(request)
+    configured(request.method, request.settings)
     return request
 
 

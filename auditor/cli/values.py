@@ -98,6 +98,17 @@ def choice(flag: str, written: str | None, choices: Collection[str]) -> str | No
     raise UsageError(f"{flag} is one of {', '.join(choices)}, not {_quoted(written)}.", hint)
 
 
+def settings(flag: str, written: list[str] | None) -> dict[str, str]:
+    """`NAME=VALUE`, any number of times; the last of a name holds."""
+    found = {}
+    for item in written or []:
+        name, is_pair, value = item.partition("=")
+        if not is_pair or not name.strip():
+            raise UsageError(f"{flag} is NAME=VALUE, not {_quoted(item)}.", f"For example {flag} learning_rate=0.01.")
+        found[name.strip()] = value
+    return found
+
+
 def outputs(flag: str, written: list[str] | None) -> Outputs:
     """`json`, and `FMT=PATH` any number of times; without a bare format stdout gets text.
 

@@ -5,6 +5,6 @@ recorded in it with their exit code, and with a run folder every event and part 
 """
 
 from auditor.pipeline.session import Session
-from auditor.pipeline.verbs import audit, export_only, run, sanitize, scan, start
+from auditor.pipeline.verbs import audit, export_only, preflight, run, sanitize, scan, start
 
-__all__ = ["Session", "audit", "export_only", "run", "sanitize", "scan", "start"]
+__all__ = ["Session", "audit", "export_only", "preflight", "run", "sanitize", "scan", "start"]

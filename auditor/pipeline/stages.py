@@ -20,7 +20,7 @@ from auditor.pipeline.probing import with_probes
 from auditor.pipeline.session import Session, Steps, as_indices, say_time
 from auditor.remedy import Case, find_remedy
 from auditor.triggers import Trigger
-from auditor.unlearn import METHODS
+from auditor.unlearn import METHODS, configured
 from auditor.verification import Searchable
 
 ONNX, SAFETENSORS = "sanitized.onnx", "sanitized.safetensors"
@@ -65,11 +65,12 @@ def unlearn(session: Session, method: str) -> Steps:
     if case.basis == "cross_fitted":
         session.limit("With so few images verification is cross-fitted: each part was kept from a model of its own, and "
                       "the triggers they are tested with were synthesized on all of them.")  # fmt: skip
-    remedy = yield from find_remedy(case, method)
+    settings = session.request.settings
+    remedy = yield from find_remedy(case, method, settings)
     session.sanitized = remedy.model
     session.pending = yield from with_probes(session, remedy.model, remedy.verification)
     yield from say_time(session, "unlearning and verifying: the best model so far is kept")
-    chosen = METHODS[remedy.method] if remedy.method in METHODS else None
+    chosen = configured(method, settings)[remedy.method] if remedy.method in METHODS else None
     session.update(
         unlearning=Unlearning(
             method=remedy.method, tried=remedy.attempts, reconstruction=chosen.is_reconstruction if chosen else False,

@@ -14,7 +14,7 @@ from auditor import __version__
 from auditor.checkpoint.sniff import open_regular
 from auditor.domain import AuditResult, Request, exit_code
 from auditor.errors import AuditorError, Cancelled, OutputError, UsageError, printable
-from auditor.events import AuditFinished, Control, Event, FileWritten, Notice
+from auditor.events import AuditFinished, Control, Event, FileWritten, Notice, ResultReached
 from auditor.files import sha256_of
 from auditor.images import CleanImages
 from auditor.pipeline.detecting import detect
@@ -123,6 +123,7 @@ def _guarded(session: Session, body: Steps) -> Steps:
         cause = _cause(session, error)
         session.fail(cause)
         yield Notice(message=str(cause), level="error")
+    yield ResultReached(result=session.result)
     if session.run is not None:
         session.run.write_result(session.result)
         yield FileWritten(path="result.json", what="result")
@@ -140,6 +141,14 @@ def _cause(session: Session, error: AuditorError) -> AuditorError:
     except Cancelled as cancelled:
         return cancelled
     return error
+
+
+def preflight(session: Session) -> Steps:
+    """Open the model and check that it works on the images: whether an audit can run, in seconds."""
+    yield from stage(session, "open", "Opening the model", open_suspect(session))
+    if session.clean is not None and len(session.clean):
+        yield from stage(session, "preflight", "Checking that the model works", check_suspect(session))
+    return 0 if session.result.verdict is None else exit_code(session.result.verdict)
 
 
 def scan(session: Session) -> Steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from auditor.domain import Request
+from auditor.unlearn.settings import to_text
 
 
 def command(request: Request, verb: str) -> list[str]:
@@ -14,4 +15,5 @@ def command(request: Request, verb: str) -> list[str]:
         said += ["--profile", request.profile]
     if verb == "audit" and request.method != "auto":
         said += ["--method", request.method]
+        said += [part for name, value in request.settings.items() for part in ("--set", f"{name}={to_text(value)}")]
     return said + (["--force"] if request.force else [])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from auditor.report.text import byte_size
+from auditor.domain import AuditResult, ErrorRecord
+from auditor.report.text import byte_size, number
 from auditor.tui.opening import MOST_COUNTED, FileFacts, ImageFacts
 from auditor.tui.text import DONE, FAILED, WARNING, lines, marked, shown
 
@@ -38,3 +39,23 @@ def image_words(path: str, facts: ImageFacts | None) -> Text:
     return marked(DONE, f"{count} images in {facts.folders} folder{'s' if facts.folders != 1 else ''}")
 
 
+def check_words(result: AuditResult | None, errors: list[ErrorRecord]) -> Text:
+    """What opening the model and trying it on the images found; errors with their next step."""
+    said: list[Text | str] = []
+    if result is not None and result.architecture is not None:
+        network, size = result.architecture, "x".join(map(str, result.architecture.input_shape))
+        said.append(marked(DONE, f"{network.name} ({network.how}), {network.num_classes} classes, input {size}, "
+                                 f"{number(network.parameters)} parameters"))  # fmt: skip
+    safety = result.file_safety if result is not None else None
+    if safety is not None and not errors:
+        noted = f"opened safely, {len(safety.findings)} finding{'s' if len(safety.findings) != 1 else ''}"
+        said.append(marked(WARNING if safety.findings else DONE, noted + (f": {safety.findings[0].message}" if safety.findings else "")))
+    rate = result.architecture.clean_accuracy if result is not None and result.architecture is not None else None
+    verdict = result.verdict if result is not None else None
+    if verdict is not None and not errors:
+        said += [marked(WARNING, f"An audit would end inconclusive. {reason}") for reason in verdict.reasons[:2]]
+    elif rate is not None and rate.rate is not None:
+        said.append(marked(DONE, f"right on {rate.hits} of {rate.total} of your images"))
+    for error in errors[:2]:
+        said += [marked(FAILED, error.what), f"  {shown(error.next_step, 300)}"]
+    return lines(*said)

@@ -1,12 +1,17 @@
-"""Ends the process soon after the interface closes, whatever a worker thread is doing."""
+"""Ends the process soon after the interface closes, whatever a worker thread is doing, and without a traceback."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import threading
+import traceback
+from pathlib import Path
 
+from rich.text import Text
 from textual.app import App
+
+from auditor.errors import printable
 
 CANCEL_WITHIN_S = 2.0
 
@@ -25,3 +30,20 @@ async def run_and_leave(app: App[int]) -> int:
     await asyncio.get_running_loop().shutdown_default_executor()
     watchdog.cancel()
     return code or 0
+
+
+class Quiet(App[int]):
+    """An application that ends with a sentence where Textual would show a traceback.
+
+    `_fatal_error` is Textual's own name (8.2) for the last thing it does about an unhandled error.
+    """
+
+    def _fatal_error(self) -> None:
+        error = self._exception
+        where = traceback.extract_tb(error.__traceback__)[-1] if error is not None and error.__traceback__ else None
+        place = f" ({Path(where.filename).name}, line {where.lineno})" if where is not None else ""
+        self._exit_renderables.append(Text(
+            f"The interface met an error of its own: {type(error).__name__}: {printable(error)}{place}.\n"
+            "The run folder is whole: `auditor tui` or `auditor audit` with the same settings goes on from there."
+        ))  # fmt: skip
+        self._close_messages_no_wait()

@@ -6,7 +6,9 @@ from textual.message import Message
 
 from auditor.domain import AuditResult, ErrorRecord
 from auditor.events import Event
+from auditor.tui.evidence import Evidence
 from auditor.tui.opening import FileFacts, ImageFacts
+from auditor.tui.state import RunState
 
 
 class AuditEvent(Message):
@@ -21,11 +23,28 @@ class AuditEvent(Message):
 class AuditEnded(Message):
     """The verb ended: with a result, or with `errors` where it raised instead."""
 
-    def __init__(self, token: int, result: AuditResult | None, errors: list[ErrorRecord]) -> None:
+    def __init__(self, token: int, result: AuditResult | None, errors: list[ErrorRecord], evidence: Evidence) -> None:
         super().__init__()
         self.token = token
         self.result = result
         self.errors = errors
+        self.evidence = evidence
+
+
+class RunOpened(Message):
+    """A recorded run was read."""
+
+    def __init__(self, state: RunState) -> None:
+        super().__init__()
+        self.state = state
+
+
+class RunRefused(Message):
+    """A recorded run could not be read."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
 
 
 class Looked(Message):
@@ -36,3 +55,13 @@ class Looked(Message):
         self.token = token
         self.model = model
         self.clean = clean
+
+
+class Checked(Message):
+    """What opening the model and trying it on the images found."""
+
+    def __init__(self, token: int, result: AuditResult | None, errors: list[ErrorRecord]) -> None:
+        super().__init__()
+        self.token = token
+        self.result = result
+        self.errors = errors

@@ -15,11 +15,8 @@ from auditor.errors import AuditorError, printable
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 MOST_COUNTED = 5000
 _CHUNK = 4 << 20
-PROFILES: tuple[tuple[str, Profile], ...] = (
-    ("quick: under a minute", "quick"),
-    ("standard: about a minute", "standard"),
-    ("deep: many minutes", "deep"),
-)
+PROFILES: tuple[Profile, ...] = ("quick", "standard", "deep")
+USUAL_TIMES = {"quick": "under a minute", "standard": "about a minute", "deep": "many minutes"}
 
 
 @dataclass(frozen=True, kw_only=True)

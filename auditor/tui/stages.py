@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,21 +10,21 @@ from dataclasses import dataclass
 class Stage:
     """One line of the rail. `seconds` is None while it runs; `is_done` is False where it was cut short.
 
-    `earlier_s` is what an earlier verb spent on it; `is_current` is False until this verb comes to it.
+    `began_s` is the run's clock at its start; `earlier_s` is what an earlier verb spent on it;
+    `is_current` is False until this verb comes to it.
     """
 
     name: str
     title: str
-    began: float
+    began_s: float
     earlier_s: float = 0.0
     seconds: float | None = None
     is_done: bool = False
     is_current: bool = True
 
-    @property
-    def spent_s(self) -> float:
-        """Seconds on it so far, those of earlier verbs among them."""
-        return self.seconds if self.seconds is not None else self.earlier_s + time.monotonic() - self.began
+    def spent_s(self, now_s: float) -> float:
+        """Seconds on it so far by the run's clock, those of earlier verbs among them."""
+        return self.seconds if self.seconds is not None else self.earlier_s + max(0.0, now_s - self.began_s)
 
 
 class Stages:
@@ -45,8 +44,8 @@ class Stages:
         """The stage at work; None between stages."""
         return next((stage for stage in reversed(self._lines) if stage.seconds is None), None)
 
-    def start(self, name: str, title: str) -> None:
-        stage = Stage(name=name, title=title, began=time.monotonic())
+    def start(self, name: str, title: str, now_s: float) -> None:
+        stage = Stage(name=name, title=title, began_s=now_s)
         for index, old in enumerate(self._lines):
             if old.name == name and not old.is_current:
                 stage.earlier_s = old.seconds or 0.0
@@ -60,10 +59,10 @@ class Stages:
             if stage.name == name and stage.seconds is None:
                 stage.seconds, stage.is_done = stage.earlier_s + seconds, True
 
-    def cut(self) -> None:
+    def cut(self, now_s: float) -> None:
         """The verb ended: what still runs was cut short."""
         for stage in self._lines:
-            stage.seconds = stage.spent_s
+            stage.seconds = stage.spent_s(now_s)
 
     def pass_on(self) -> None:
         """A verb is over: the next one comes to the same stages again."""

@@ -42,12 +42,15 @@ from auditor.events import (
     FileWritten,
     ModelOpened,
     Notice,
+    ResultReached,
     SearchStep,
     StageFinished,
     StageStarted,
     UnlearnStep,
     VerdictReached,
+    encode,
 )  # fmt: skip
+from auditor.plain import to_json
 
 CLASSES = 12
 TARGET = 11
@@ -139,6 +142,11 @@ def audit_events(method: str, folder: str) -> list[Event]:
     ]
 
 
+def tried(request: Request) -> AuditResult:
+    """How the trial of a model that can be audited ends."""
+    return result(request, exit_code=0)
+
+
 def result(request: Request, *, exit_code: int, seen: Verdict | None = None, errors: list[ErrorRecord] | None = None,
            names: list[str] | None = None) -> AuditResult:  # fmt: skip
     trigger = TriggerFinding(target_class=TARGET, family="patch", cost=0.015, attack_success_rate=rate(29, 30),
@@ -181,6 +189,8 @@ def play(*, pause_s: float = 0.0, names: list[str] | None = None) -> Stream:
     """A stream like the library's: looks at the control between events, never raises AuditorError."""
 
     def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        if verb == "preflight":
+            return tried(request)
         folder = Path(request.output or "runs/x")
         events = scan_events() if verb == "scan" else audit_events(request.method, str(folder))
         try:
@@ -206,6 +216,8 @@ def hold(step: int = 5) -> Stream:
     calls: list[str] = []
 
     def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        if verb == "preflight":
+            return tried(request)
         calls.append(verb)
         if len(calls) > 1:
             return (yield from rest(verb, request, control))
@@ -221,5 +233,46 @@ def hold(step: int = 5) -> Stream:
     return stream
 
 
+def ready(stream: Stream) -> Stream:
+    """A stream whose trial of the model ends well; the verbs are those of `stream`."""
+
+    def both(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        if verb == "preflight":
+            return tried(request)
+        return (yield from stream(verb, request, control))
+
+    return both
+
+
 def record(error: AuditorError) -> ErrorRecord:
     return ErrorRecord(kind=error.kind, what=error.what, next_step=error.next_step)
+
+
+def events(folder: Path) -> list[Event]:
+    """Every event of a run in a folder: a scan and then an audit, each with its result."""
+    request = Request(model="suspect.pt", output=str(folder), method="prune")
+    return [
+        *scan_events(), ResultReached(result=result(request, exit_code=1, seen=verdict())),
+        *audit_events("prune", str(folder)), ResultReached(result=audited(request)),
+    ]  # fmt: skip
+
+
+def write_run(folder: Path) -> Path:
+    """A finished run with its event log and frames, as the run folder stores them."""
+    (folder / "evidence" / "frames").mkdir(parents=True)
+    request = Request(model="suspect.pt", output=str(folder), method="prune")
+    (folder / "result.json").write_text(to_json(audited(request)))
+    lines = [_stored(folder, number, event) for number, event in enumerate(events(folder), start=1)]
+    (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+def _stored(folder: Path, number: int, event: Event) -> str:
+    numbered = replace(event, number=number, at_s=number / 10)
+    for name in ("picture", "heat_maps"):
+        array = getattr(numbered, name, None)
+        if isinstance(array, np.ndarray):
+            relative = f"evidence/frames/{number}.npz"
+            np.savez_compressed(folder / relative, picture=np.rint(array * 255).astype(np.uint8))
+            numbered = replace(numbered, **{name: relative})  # type: ignore[arg-type]
+    return encode(numbered)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import recorded
+from driving import drive, on, ready, text_of, to_finding, until
 from textual.pilot import Pilot
 from textual.widgets import Button, DataTable, Input, Static
 
@@ -17,77 +18,22 @@ from auditor.domain import AuditResult, ErrorRecord, Request, Verdict
 from auditor.errors import Cancelled, UnsafeCheckpointError, UsageError
 from auditor.events import Control, Event, FileWritten, StageStarted
 from auditor.tui.app import AuditorApp
-from auditor.tui.screens.base import AuditorScreen
-from auditor.tui.screens.result import files_words
+from auditor.tui.screens.verify import files_words
 from auditor.tui.state import RunState
-
-Drive = Callable[[AuditorApp, Pilot[int]], Awaitable[None]]
-PATIENCE_S = 15.0
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with a sample in it: a real torch zip is not needed to look at a file."""
-    (tmp_path / "samples" / "clean" / "00").mkdir(parents=True)
-    (tmp_path / "samples" / "clean" / "00" / "a.png").write_bytes(b"x")
-    header = b'{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
-    (tmp_path / "samples" / "suspect.pt").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def drive(steps: Drive, *, stream: recorded.Stream | None = None, size: tuple[int, int] = (120, 36),
-          model: str = "") -> None:  # fmt: skip
-    app = AuditorApp(model=model, stream=stream or recorded.play())
-
-    async def main() -> None:
-        async with app.run_test(size=size) as pilot:
-            await steps(app, pilot)
-
-    asyncio.run(main())
-
-
-async def until(pilot: Pilot[int], holds: Callable[[], bool]) -> None:
-    """Wait for a condition; fails after `PATIENCE_S`."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.02)
-    await pilot.pause()
-
-
-def on(app: AuditorApp, name: str) -> Callable[[], bool]:
-    return lambda: isinstance(app.screen, AuditorScreen) and app.screen.NAME == name and app.screen.is_mounted
-
-
-def text_of(app: AuditorApp, selector: str) -> str:
-    return str(app.screen.query_one(selector, Static).render())
-
-
-def ready(app: AuditorApp) -> bool:
-    return isinstance(app.focused, Button) and app.focused.id == "start"
-
-
-async def to_finding(app: AuditorApp, pilot: Pilot[int]) -> None:
-    await pilot.press("enter")
-    await until(pilot, lambda: ready(app))
-    await pilot.press("enter")
-    await until(pilot, on(app, "finding"))
-    await pilot.pause(0.2)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)])
 def test_from_open_to_result_in_three_keys(here: Path, size: tuple[int, int]) -> None:
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        # When: sample, start, prune
+        # When: sample, start, auto
         await to_finding(app, pilot)
         assert "Backdoor found" in text_of(app, "#verdict-words")
         assert "11 (square-up)" in text_of(app, "#verdict-words")
-        await pilot.press("p")
-        await until(pilot, on(app, "result"))
+        await pilot.press("enter")
+        await until(pilot, on(app, "verify"))
         await pilot.pause(0.2)
         # Then
-        assert app.state.request.method == "prune"
+        assert app.state.request.method == "auto"
         assert "Sanitized and verified" in text_of(app, "#outcome")
         assert "sanitized.onnx" in text_of(app, "#files")
         assert app.state.result is not None and app.state.result.run.exit_code == 0
@@ -114,15 +60,15 @@ def test_the_same_folder_and_settings_go_to_both_verbs(here: Path) -> None:
 
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
         await to_finding(app, pilot)
-        await pilot.press("e")
-        await until(pilot, on(app, "result"))
+        await pilot.press("a")
+        await until(pilot, on(app, "verify"))
 
     drive(steps, stream=stream)
     assert [verb for verb, _ in seen] == ["scan", "audit"]
     scan, audit = seen[0][1], seen[1][1]
     assert scan.output == audit.output == str(Path("runs") / "suspect")
     assert (scan.model, scan.clean, scan.profile) == (audit.model, audit.clean, audit.profile)
-    assert audit.method == "edit"
+    assert audit.method == "auto" and audit.argv[0] == "audit"
 
 
 def test_audit_screen_shows_the_outlier_by_sign_and_word(here: Path) -> None:
@@ -270,10 +216,10 @@ def test_nothing_found_offers_no_method_and_writes_the_report(here: Path) -> Non
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
         await to_finding(app, pilot)
         assert "No evidence of a backdoor" in text_of(app, "#verdict-words")
-        await pilot.press("p", "a")
+        await pilot.press("u", "a")
         assert on(app, "finding")()
         await pilot.press("enter")
-        await until(pilot, on(app, "result"))
+        await until(pilot, on(app, "verify"))
         assert seen == ["scan", "audit"]
 
     drive(steps, stream=stream)
@@ -290,8 +236,8 @@ def test_hostile_names_are_shown_as_text(here: Path) -> None:
         assert "\x1b" not in bars and "\u202e" not in bars and "[b]x[/]" in bars
         picture = app.export_screenshot()
         assert "\x1b" not in picture
-        await pilot.press("p")
-        await until(pilot, on(app, "result"))
+        await pilot.press("a")
+        await until(pilot, on(app, "verify"))
         await pilot.pause(0.2)
         assert "\x07" not in text_of(app, "#outcome")
 
@@ -317,10 +263,10 @@ def test_help_and_palette_list_the_keys_of_the_screen(here: Path) -> None:
         await pilot.press("question_mark")
         await pilot.pause()
         shown = " ".join(str(widget.render()) for widget in app.screen.query(Static))
-        assert "Prune" in shown and "ctrl+q quits" in shown and "Cursor" not in shown
+        assert "Choose a method" in shown and "ctrl+q quits" in shown and "Cursor" not in shown
         await pilot.press("escape")
         titles = [command.title for command in app.get_system_commands(app.screen)]
-        assert {"Auto", "Prune", "Edit", "Finish"} <= set(titles)
+        assert {"finding: Auto", "finding: Choose a method", "finding: Finish", "app: Quit"} <= set(titles)
 
     drive(steps)
 
@@ -333,7 +279,7 @@ def test_quit_cancels_a_running_audit(here: Path) -> None:
         controls.append(control)
         return (yield from inner(verb, request, control))
 
-    app = AuditorApp(stream=stream)
+    app = AuditorApp(stream=recorded.ready(stream))
 
     async def main() -> None:
         async with app.run_test() as pilot:
@@ -355,8 +301,8 @@ def test_the_report_is_opened_or_named(here: Path, monkeypatch: pytest.MonkeyPat
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
         await to_finding(app, pilot)
         Path("runs/suspect").mkdir(parents=True)
-        await pilot.press("p")
-        await until(pilot, on(app, "result"))
+        await pilot.press("a")
+        await until(pilot, on(app, "verify"))
         monkeypatch.setattr("auditor.tui.viewer.find_viewer", lambda: None)
         await pilot.press("o")
         await pilot.pause()

@@ -7,42 +7,16 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import recorded
 
-from auditor.domain import Request
 from auditor.errors import InputError
-from auditor.events import Event, encode
-from auditor.plain import to_json
 from auditor.tui.app import make_app, run
 from auditor.tui.replay import replay
 from auditor.tui.screens.base import AuditorScreen
-
-
-def write_run(folder: Path) -> Path:
-    """A finished run with its event log and frames, as the run folder stores them."""
-    (folder / "evidence" / "frames").mkdir(parents=True)
-    request = Request(model="suspect.pt", output=str(folder), method="prune")
-    (folder / "result.json").write_text(to_json(recorded.audited(request)))
-    events = [*recorded.scan_events(), *recorded.audit_events("prune", str(folder))]
-    lines = [_stored(folder, number, event) for number, event in enumerate(events, start=1)]
-    (folder / "events.jsonl").write_text("".join(f"{line}\n" for line in lines))
-    return folder
-
-
-def _stored(folder: Path, number: int, event: Event) -> str:
-    numbered = replace(event, number=number, at_s=number / 10)
-    for name in ("picture", "heat_maps"):
-        array = getattr(numbered, name, None)
-        if isinstance(array, np.ndarray):
-            relative = f"evidence/frames/{number}.npz"
-            np.savez_compressed(folder / relative, picture=np.rint(array * 255).astype(np.uint8))
-            numbered = replace(numbered, **{name: relative})
-    return encode(numbered)
 
 
 def test_importing_the_application_loads_no_torch() -> None:
@@ -72,26 +46,28 @@ def test_a_dumb_terminal_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])
 def test_a_finished_run_opens_on_its_result(tmp_path: Path, size: tuple[int, int]) -> None:
-    app = make_app(str(write_run(tmp_path / "run")))
+    app = make_app(str(recorded.write_run(tmp_path / "run")))
 
     async def main() -> list[str]:
         seen = []
         async with app.run_test(size=size) as pilot:
-            for key in ("5", "3", "4", "2", "1"):
+            for key in ("5", "3", "4", "2", "6", "1"):
                 await pilot.press(key)
                 await pilot.pause(0.2)
                 seen.append(app.screen.NAME if isinstance(app.screen, AuditorScreen) else "")
         return seen
 
-    assert asyncio.run(main()) == ["result", "finding", "unlearn", "audit", "open"]
+    assert asyncio.run(main()) == ["verify", "finding", "unlearn", "audit", "history", "open"]
     # the trigger and the heat-maps were read back from the folder
     assert app.state.pictures["patch", recorded.TARGET].shape == (32, 32, 3)
-    assert app.state.heat_maps is not None and app.state.heat_maps.shape == (4, 16, 16)
+    maps, first = app.state.attempts[0].maps, app.state.attempts[0].first_maps
+    assert maps is not None and maps.shape == (4, 16, 16)
+    assert first is not None and not np.array_equal(first, maps)
     assert app.state.attempts[0].accepted
 
 
 def test_a_replay_offers_no_method(tmp_path: Path) -> None:
-    app = make_app(str(write_run(tmp_path / "run")))
+    app = make_app(str(recorded.write_run(tmp_path / "run")))
 
     async def main() -> None:
         async with app.run_test() as pilot:
@@ -104,7 +80,7 @@ def test_a_replay_offers_no_method(tmp_path: Path) -> None:
 
 
 def test_hostile_lines_in_the_event_log_are_left_out(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run")
+    folder = recorded.write_run(tmp_path / "run")
     good = (folder / "events.jsonl").read_text().splitlines()
     step = json.loads(next(line for line in good if "SearchStep" in line))
     outside = {**step, "picture": "../../../etc/passwd"}

@@ -116,7 +116,7 @@ def test_the_same_method_twice_makes_two_attempts() -> None:
     for accepted in (False, True):
         state.follow(recorded.unlearn_step(1, "prune"))
         state.follow(AttemptFinished(method="prune", accepted=accepted, reason="r"))
-    assert [(a.accepted, len(a.steps)) for a in state.attempts] == [(False, 1), (True, 1)]
+    assert [(a.accepted, len(a.flips)) for a in state.attempts] == [(False, 1), (True, 1)]
 
 
 def test_log_lines_carry_nothing_that_steers_a_terminal() -> None:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from textual.app import App, ComposeResult
 
+from auditor.tui.pictures import heated
+from auditor.tui.series import Series
 from auditor.tui.text import bar, clock
-from auditor.tui.widgets.gauges import spark
-from auditor.tui.widgets.halfblock import HalfBlockImage, coloured, fit, heat_colours, shaded
+from auditor.tui.widgets.chart import plot
+from auditor.tui.widgets.halfblock import HalfBlockImage, coloured, fit, shaded
 
 
 def test_two_pixels_share_a_cell() -> None:
@@ -78,8 +80,9 @@ def test_the_widget_falls_back_to_shading(monkeypatch: pytest.MonkeyPatch, no_co
     assert ("█" in text) is no_color
 
 
-def test_heat_maps_lie_side_by_side() -> None:
-    assert heat_colours(np.zeros((3, 4, 5), dtype=np.float32)).shape == (4, 3 * 6 - 1, 3)
+def test_heat_goes_from_dark_to_bright() -> None:
+    colours = heated(np.array([[0.0, 0.5, 1.0]], dtype=np.float32))
+    assert colours.shape == (1, 3, 3) and colours.sum(axis=-1)[0].tolist() == sorted(colours.sum(axis=-1)[0].tolist())
 
 
 def test_bars_are_filled_in_eighths() -> None:
@@ -88,14 +91,24 @@ def test_bars_are_filled_in_eighths() -> None:
     assert bar(2.0, 3) == "███" and bar(-1.0, 3) == "   "
 
 
-def test_a_line_shows_zero_half_and_one() -> None:
-    upper, lower = spark([0.0, 0.5, 1.0], 10)
-    assert (upper, lower) == ("  █", "▁██")
+def test_a_line_goes_from_the_bottom_to_the_top_without_gaps() -> None:
+    # Given two values over two cells, two columns of dots each: the second joins up to the top
+    assert plot([0.0], 1, 1) == ["\u28c0"]
+    assert plot([1.0], 1, 1) == ["\u2809"]
+    assert plot([0.0, 1.0], 2, 1) == ["\u28c0\u280f"]
+    assert plot([0.0, 1.0], 4, 1, 0.5) == ["\u28c0\u280f\u2800\u2800"]
 
 
-def test_a_long_line_keeps_its_last_value() -> None:
-    upper, lower = spark([0.0] * 99 + [1.0], 10)
-    assert len(upper) == len(lower) == 10 and upper[-1] == "█"
+def test_a_long_line_keeps_its_last_value_at_the_right_end() -> None:
+    rows = plot([0.0] * 99 + [1.0], 5, 2)
+    assert [len(row) for row in rows] == [5, 5] and ord(rows[0][-1]) & 0x08
+
+
+def test_a_series_stays_small_and_keeps_its_ends() -> None:
+    series = Series(most=8)
+    for value in range(1000):
+        series.append(float(value))
+    assert len(series.values) <= 10 and series.values[0] == 0.0 and series.values[-1] == series.latest == 999.0
 
 
 def test_durations_are_short() -> None:

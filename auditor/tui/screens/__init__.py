@@ -1,1 +1,1 @@
-"""One screen each: open, audit, finding, unlearn, result; all are views of a `RunState`."""
+"""One screen each: open, audit, finding, unlearn, verify, history; all but open are views of a `RunState`."""

@@ -11,12 +11,12 @@ from textual.content import Content
 from textual.widgets import Footer
 
 from auditor.domain import family_words
-from auditor.report.text import percent
-from auditor.tui.screens.base import StateScreen
+from auditor.report.text import NOTHING, number, percent
+from auditor.tui.screens.base import RunningScreen
 from auditor.tui.state import RunState
 from auditor.tui.text import shown
+from auditor.tui.widgets.chart import Chart
 from auditor.tui.widgets.class_table import ClassTable
-from auditor.tui.widgets.gauges import Gauge
 from auditor.tui.widgets.halfblock import HalfBlockImage
 from auditor.tui.widgets.heading import Heading
 from auditor.tui.widgets.log import RunLog
@@ -25,20 +25,16 @@ from auditor.tui.widgets.rail import StageRail
 from auditor.tui.widgets.working import Working
 
 
-class AuditScreen(StateScreen):
-    """The stages, the classes, the cheapest trigger forming, the log."""
+class AuditScreen(RunningScreen):
+    """The stages, the classes, the cheapest trigger forming with its curves, the log."""
 
     NAME = "audit"
     HELP_TEXT = (
         "For each class we search the smallest trigger that forces it. In an honest model every class costs "
-        "about the same; the target of a backdoor is much cheaper. The picture is the cheapest trigger so far."
+        "about the same; the target of a backdoor is much cheaper. The picture is the cheapest trigger so far, the "
+        "curves its loss (by orders of magnitude) and the share of images it flips. A click on a column sorts by it."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("c", "app.cancel", "Cancel"),
-        Binding("s", "app.stop", "Stop, keep best so far"),
-        Binding("r", "app.resume", "Resume"),
-        Binding("escape", "app.show('open')", "Back"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "app.leave", "Back", id="audit.back")]
 
     def compose(self) -> ComposeResult:
         yield Heading(1)
@@ -48,7 +44,9 @@ class AuditScreen(StateScreen):
                 yield StageRail(classes="panel")
                 with Vertical(id="forming", classes="panel"):
                     yield HalfBlockImage(empty="no trigger yet")
-                    yield Gauge("flip share", room=12)
+                with Vertical(id="curves", classes="panel"):
+                    yield Chart("flips", id="flips")
+                    yield Chart("loss", scale=None, id="loss")
             with Vertical(id="main"):
                 yield ClassTable(classes="panel")
                 yield RunLog(classes="panel")
@@ -58,6 +56,7 @@ class AuditScreen(StateScreen):
     def on_mount(self) -> None:
         super().on_mount()
         self.query_one("#forming").border_title = "Cheapest trigger so far"
+        self.query_one("#curves").border_title = "Its search"
         self.query_one(ClassTable).focus()
 
     def draw(self, state: RunState) -> None:
@@ -70,7 +69,7 @@ class AuditScreen(StateScreen):
 
     def draw_clock(self, state: RunState) -> None:
         self.query_one(StageRail).draw(state)
-        self.query_one(Working).draw(state)
+        self.query_one(Working).draw(state, self.auditor.tempo_words)
 
     def _draw_forming(self, state: RunState) -> None:
         search = state.search
@@ -80,5 +79,7 @@ class AuditScreen(StateScreen):
         if search.picture_class is not None:
             toward = shown(state.names(search.picture_class), 24)
             self.query_one("#forming").border_subtitle = Content(f"{shown(family_words(search.family), 16)} toward {toward}")
-        latest = search.flip_shares[-1] if search.flip_shares else None
-        self.query_one(Gauge).draw(list(search.flip_shares), percent(latest))
+        share = search.step / search.steps if search.steps else 1.0
+        self.query_one("#flips", Chart).draw(search.flip_shares.values, percent(search.flip_shares.latest), share=share)
+        loss = search.losses.latest
+        self.query_one("#loss", Chart).draw(search.losses.values, NOTHING if loss is None else number(loss), share=share)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from textual.binding import ActiveBinding, Binding
+from textual.binding import ActiveBinding, Binding, BindingType
 from textual.screen import Screen
 
 from auditor.tui.state import RunState
@@ -31,8 +31,8 @@ class AuditorScreen(Screen[None]):
 
 def own_bindings(screen: Screen[Any]) -> list[ActiveBinding]:
     """The keys that work on a screen and are ours: those of its widgets, its own, the app's."""
-    nodes: list[type] = [type(node) for node in (screen, screen.app, *screen.walk_children())]
-    ours = {binding for node in nodes if node.__module__.startswith("auditor.") for binding in _actions(node)}
+    nodes = {kind for node in (screen, screen.app, *screen.walk_children()) for kind in type(node).__mro__}
+    ours = {binding for kind in nodes if kind.__module__.startswith("auditor.") for binding in _actions(kind)}
     return [active for active in screen.active_bindings.values()
             if active.enabled and active.binding.description and active.binding.action in ours]  # fmt: skip
 
@@ -80,3 +80,16 @@ class StateScreen(AuditorScreen):
 
     def draw_clock(self, state: RunState) -> None:
         """Bring what shows running time up to date."""
+
+
+class RunningScreen(StateScreen):
+    """A screen on which a verb is at work, or a recorded run is replayed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "app.cancel", "Cancel", id="run.cancel"),
+        Binding("s", "app.stop", "Stop, keep best", id="run.stop"),
+        Binding("r", "app.resume", "Resume", id="run.resume"),
+        Binding("space", "app.tempo('toggle')", "Pause", id="replay.pause"),
+        Binding("plus,equals_sign", "app.tempo('faster')", "Faster", key_display="+", id="replay.faster"),
+        Binding("minus", "app.tempo('slower')", "Slower", key_display="-", id="replay.slower"),
+    ]

@@ -18,8 +18,8 @@ class ConfirmCancel(ModalScreen[bool]):
     """True when the person wants the audit cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes, cancel"),
-        Binding("n,escape,c", "answer(False)", "No, go on"),
+        Binding("y", "answer(True)", "Yes, cancel", id="confirm.yes"),
+        Binding("n,escape,c", "answer(False)", "No, go on", id="confirm.no"),
     ]
 
     def __init__(self, folder: str) -> None:

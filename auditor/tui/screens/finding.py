@@ -10,37 +10,40 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Button, Footer, Static
 
-from auditor.domain import AuditResult, TriggerFinding, family_words
-from auditor.report.text import number, percent
-from auditor.report.words import judge, strongest
+from auditor.domain import TriggerFinding, family_words
+from auditor.report.text import percent
+from auditor.report.words import strongest
+from auditor.tui.evidence import Evidence, Sample
 from auditor.tui.screens.base import StateScreen
 from auditor.tui.state import RunState
-from auditor.tui.text import DONE, FAILED, NOTE, STYLES, WARNING, count_of, interval_text, marked, shown
+from auditor.tui.text import DONE, WARNING, count_of, marked, shown
 from auditor.tui.widgets.bars import CostBars
-from auditor.tui.widgets.halfblock import HalfBlockImage
 from auditor.tui.widgets.heading import Heading
+from auditor.tui.widgets.thumbnails import Column, Thumbnails
+from auditor.tui.wording import verdict_words
 
-MARKS = {"found": FAILED, "held": DONE, "unknown": WARNING, "none": NOTE}
-_CHOICES = (("auto", "Auto (a)"), ("refit", "Refit (r)"), ("prune", "Prune (p)"), ("edit", "Edit (e)"), ("finish", "Finish (f)"))
+_CHOICES = (("auto", "Auto (a)"), ("choose", "Choose a method (u)"), ("finish", "Finish (f)"))
+VIEWS = ("samples", "bars")
 
 
 class FindingScreen(StateScreen):
-    """The verdict in words, the trigger, the classes, and the choice of a method."""
+    """The verdict in words, the trigger, samples with it, the classes, and what to do next."""
 
     NAME = "finding"
     HELP_TEXT = (
-        "Auto tries the unlearning methods and keeps the first whose result passes verification. Refit gives every "
-        "layer weights that answer the trigger as they answer clean images; prune removes the channels that the "
-        "trigger uses; edit weakens them in the last layers. Each is measured afresh afterwards. "
-        "Finish ends here without a sanitized model."
+        "The verdict and its reasons; the trigger that was synthesized and its mask (white replaces the image); "
+        "samples with it, what the model answers to them, and where it looks (Grad-CAM: red to white is where the "
+        "answer comes from); what forcing each class costs. Auto tries the unlearning methods and keeps the first "
+        "whose result passes verification. Choose a method sets one and its parameters. Finish ends here without a "
+        "sanitized model."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "choose('auto')", "Auto"),
-        Binding("r", "choose('refit')", "Refit"),
-        Binding("p", "choose('prune')", "Prune"),
-        Binding("e", "choose('edit')", "Edit"),
-        Binding("f", "choose('finish')", "Finish"),
+        Binding("a", "choose('auto')", "Auto", id="finding.auto"),
+        Binding("u", "choose('choose')", "Choose a method", id="finding.choose"),
+        Binding("f", "choose('finish')", "Finish", id="finding.finish"),
+        Binding("v", "view", "Other view", id="finding.view"),
     ]
+    _view = "samples"
 
     def compose(self) -> ComposeResult:
         yield Heading(2)
@@ -48,8 +51,10 @@ class FindingScreen(StateScreen):
             yield Static(id="verdict-words")
         with Horizontal(id="evidence"):
             with Vertical(id="trigger", classes="panel"):
-                yield HalfBlockImage(empty="no picture")
+                yield Thumbnails(empty="no picture", id="trigger-pictures")
                 yield Static(id="trigger-words")
+            with Vertical(id="samples", classes="panel"):
+                yield Thumbnails(empty="no samples were recorded", id="sample-pictures")
             with VerticalScroll(id="bars", classes="panel"):
                 yield CostBars()
         with Horizontal(id="choices"):
@@ -61,80 +66,85 @@ class FindingScreen(StateScreen):
         super().on_mount()
         self.query_one("#verdict").border_title = "Verdict"
         self.query_one("#trigger").border_title = "Synthesized trigger"
+        self.query_one("#samples").border_title = "With the trigger on, and where the model looks"
         self.query_one("#bars").border_title = CostBars.TITLE
         self.call_after_refresh(lambda: self.query_one(self._first_choice, Button).focus())
-
-    @property
-    def is_backdoored(self) -> bool:
-        return self.state.verdict is not None and self.state.verdict.label == "backdoored"
 
     @property
     def _first_choice(self) -> str:
         return "#auto" if self._can("auto") else "#finish"
 
     def _can(self, choice: str) -> bool:
+        state = self.state
         if choice == "finish":
-            return not self.state.is_running
-        return self.is_backdoored and not self.state.is_replay and not self.state.is_running
+            return not state.is_running
+        return state.is_backdoored and not state.is_replay and not state.is_running
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Methods are offered only for a backdoor that was found here."""
+        if action == "view":
+            return self.has_class("-narrow")
         return self._can(str(parameters[0])) if action == "choose" else True
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.action_choose(event.button.id or "finish")
 
     def action_choose(self, choice: str) -> None:
-        if self._can(choice) and choice == "finish":
+        if not self._can(choice):
+            return
+        if choice == "finish":
             self.auditor.finish_without_unlearning()
-        elif self._can(choice):
+        elif choice == "choose":
+            self.auditor.show("unlearn")
+        else:
             self.auditor.unlearn(choice)
 
+    def action_view(self) -> None:
+        """Show the other panel, where there is room for one only."""
+        self._view = VIEWS[(VIEWS.index(self._view) + 1) % len(VIEWS)]
+        self._place()
+        self.call_after_refresh(self.redraw)
+
+    def _place(self) -> None:
+        for view in VIEWS:
+            self.query_one(f"#{view}").display = not self.has_class("-narrow") or view == self._view
+
     def draw(self, state: RunState) -> None:
+        self._place()
         self.query_one(Heading).draw(state)
         for name, _ in _CHOICES:
             self.query_one(f"#{name}", Button).display = self._can(name)
-        if state.result is None:
-            return
-        self.query_one("#verdict-words", Static).update(verdict_words(state, state.result))
-        self._draw_trigger(state, strongest(state.result))
+        self.query_one("#verdict-words", Static).update(verdict_words(state))
+        self._draw_trigger(state, strongest(state.result) if state.result else None)
+        self.query_one("#sample-pictures", Thumbnails).draw(*sample_columns(state, state.evidence.samples))
         self.query_one(CostBars).draw(state)
 
-    def _draw_trigger(self, state: RunState, trigger: TriggerFinding | None) -> None:
-        picture = self.query_one(HalfBlockImage)
-        pixels = state.pictures.get((trigger.family, trigger.target_class)) if trigger else state.search.picture
-        if picture.pixels is not pixels:
-            picture.pixels = pixels
-        said = trigger_words(state, trigger) if trigger else Text("No trigger was confirmed.", style="dim")
+    def _draw_trigger(self, state: RunState, finding: TriggerFinding | None) -> None:
+        self.query_one("#trigger-pictures", Thumbnails).draw(trigger_columns(state, state.evidence, finding))
+        said = trigger_words(state, finding) if finding else Text("No trigger was confirmed.", style="dim")
         self.query_one("#trigger-words", Static).update(said)
 
 
-def verdict_words(state: RunState, result: AuditResult) -> Text:
-    """The label, one sentence, and each reason on a line."""
-    outcome = judge(result)
-    mark = MARKS[outcome.mark]
-    said = [Text.assemble((f"{mark} {outcome.label}", STYLES[mark]), headline(state, result))]
-    verdict = result.verdict
-    if verdict is not None:
-        said += [marked(NOTE, reason, 300) for reason in verdict.reasons[:8]]
-        if verdict.score is not None:
-            basis = "calibrated" if verdict.calibration else "uncalibrated"
-            said.append(marked(NOTE, f"Suspicion {number(verdict.score)} on a scale from 0 to 1 ({basis})."))
-    if result.attention is not None and result.attention.before is not None:
-        said.append(marked(NOTE, f"Trigger Attention Ratio {interval_text(result.attention.before.energy)}: the share "
-                           f"of attention on the trigger, which is {percent(result.attention.mask_area)} of the "
-                           "image."))  # fmt: skip
-    return Text("\n").join(said)
+def trigger_columns(state: RunState, evidence: Evidence, finding: TriggerFinding | None) -> list[Column]:
+    """The trigger and its mask; while the evidence is not there, the picture that the search showed."""
+    if evidence.trigger is not None:
+        mask = [] if evidence.mask is None else [Column(pictures=[evidence.mask], lines=["mask"])]
+        return [Column(pictures=[evidence.trigger], lines=["trigger"]), *mask]
+    live = state.pictures.get((finding.family, finding.target_class)) if finding else state.search.picture
+    return [] if live is None else [Column(pictures=[live], lines=["trigger"])]
 
 
-def headline(state: RunState, result: AuditResult) -> str:
-    """What the label means for this model, to follow it."""
-    verdict = result.verdict
-    if verdict is None or verdict.label == "inconclusive":
-        return ". The model may or may not carry a backdoor."
-    if verdict.label == "no_evidence":
-        return ". Nothing that was searched for stands out; this is not proof of absence."
-    return f" toward {shown(state.names.listed(verdict.target_classes), 120)}."
+def sample_columns(state: RunState, samples: list[Sample]) -> tuple[list[Column], list[str]]:
+    """A column a sample: stamped, with its heat-map, and what it is and what the model says it is."""
+    with_maps = [sample for sample in samples if sample.before is not None]
+    labels = ["with the trigger", "Grad-CAM of the answer"] if with_maps else ["with the trigger"]
+    columns = []
+    for sample in with_maps or samples:
+        lines = [f"says {shown(state.names.bare(sample.said), 24)}" if sample.said >= 0 else ""]
+        lines += [f"is {shown(state.names.bare(sample.true), 24)}"] if sample.true >= 0 else []
+        maps = [sample.before] if sample.before is not None else []
+        columns.append(Column(pictures=[sample.stamped, *maps], lines=lines))
+    return columns, labels
 
 
 def trigger_words(state: RunState, trigger: TriggerFinding) -> Text:

@@ -1,4 +1,4 @@
-"""Unlearn: the backdoor leaving the model, and the verification that follows."""
+"""Unlearn: a method and its parameters, then the backdoor leaving the model, and the verification that follows."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from typing import ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Footer, Static
 
 from auditor.report.text import NOTHING, number, percent
-from auditor.tui.screens.base import StateScreen
+from auditor.tui.pictures import heated
+from auditor.tui.screens.base import RunningScreen
 from auditor.tui.state import Attempt, RunState
 from auditor.tui.text import DONE, FAILED, RUNNING, marked, shown
-from auditor.tui.widgets.gauges import Gauge
-from auditor.tui.widgets.halfblock import HalfBlockImage, heat_colours
+from auditor.tui.widgets.chart import Chart
 from auditor.tui.widgets.heading import Heading
 from auditor.tui.widgets.log import RunLog
+from auditor.tui.widgets.method_form import MethodForm
 from auditor.tui.widgets.problem import Problem
 from auditor.tui.widgets.rail import StageRail
+from auditor.tui.widgets.thumbnails import Column, Thumbnails
 from auditor.tui.widgets.working import Working
 
 MOST_MAPS = 8
 
 
-class UnlearnScreen(StateScreen):
-    """The stages, what each method has tried, live rates and attention."""
+class UnlearnScreen(RunningScreen):
+    """A form while nothing runs; then the stages, what each method has tried, live rates and attention."""
 
     NAME = "unlearn"
     HELP_TEXT = (
-        "Accuracy should stay, the share of images the trigger flips should fall to nothing, and attention should "
-        "leave the trigger. These are proxies on the images at work; the claim is measured afterwards, on images "
-        "that no stage before has touched."
+        "Choose a method and change its parameters; F5 starts. Then accuracy should stay, the share of images the "
+        "trigger flips should fall to nothing, and attention should leave the trigger. These are proxies on the "
+        "images at work; the claim is measured afterwards, on images that no stage before has touched."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("c", "app.cancel", "Cancel"),
-        Binding("s", "app.stop", "Stop, keep best so far"),
-        Binding("r", "app.resume", "Resume"),
-        Binding("escape", "app.show('finding')", "Back"),
+        Binding("f5", "start", "Start", id="unlearn.start"),
+        Binding("escape", "app.leave", "Back", id="unlearn.back"),
     ]
 
     def compose(self) -> ComposeResult:
@@ -47,16 +47,17 @@ class UnlearnScreen(StateScreen):
         yield Problem(classes="panel")
         with Horizontal(id="work"):
             with Vertical(id="side"):
+                yield MethodForm(classes="panel")
                 yield StageRail(classes="panel")
-                with Vertical(id="attempts", classes="panel"):
+                with VerticalScroll(id="attempts", classes="panel"):
                     yield Static(id="attempt-words")
             with Vertical(id="main"):
-                with Vertical(id="rates", classes="panel"):
-                    yield Gauge("clean accuracy", id="accuracy")
-                    yield Gauge("trigger flips (proxy)", id="flips")
-                    yield Gauge("attention on trigger", id="tar")
+                with Horizontal(id="rates", classes="panel"):
+                    yield Chart("accuracy", id="accuracy")
+                    yield Chart("trigger flips", id="flips")
+                    yield Chart("attention (TAR)", id="tar")
                 with Vertical(id="heat", classes="panel"):
-                    yield HalfBlockImage(empty="heat-maps follow", is_exact=False)
+                    yield Thumbnails(empty="heat-maps follow")
                 yield RunLog(classes="panel")
         yield Working()
         yield Footer()
@@ -64,11 +65,35 @@ class UnlearnScreen(StateScreen):
     def on_mount(self) -> None:
         super().on_mount()
         self.query_one("#attempts").border_title = "Attempts"
-        self.query_one("#rates").border_title = "Rates on work images"
-        self.query_one("#heat").border_title = "What the model looks at, trigger on"
-        self.query_one(RunLog).focus()
+        self.query_one("#rates").border_title = "On work images"
+        self.query_one("#heat").border_title = "Where the model looks, trigger on"
+        if self._offers_form:
+            self.query_one(MethodForm).focus_first()
+        else:
+            self.query_one(RunLog).focus()
+
+    @property
+    def _offers_form(self) -> bool:
+        state = self.state
+        return state.is_backdoored and not state.is_running and not state.is_replay
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self._offers_form if action == "start" else True
+
+    def on_method_form_start(self) -> None:
+        self.action_start()
+
+    def action_start(self) -> None:
+        """Unlearn with the method and the values of the form, where all of them can be read."""
+        chosen = self.query_one(MethodForm).chosen() if self._offers_form else None
+        if chosen is not None:
+            self.auditor.unlearn(*chosen)
+            self.query_one(RunLog).focus()
 
     def draw(self, state: RunState) -> None:
+        form = self._offers_form
+        self.query_one(MethodForm).display = form
+        self.query_one(StageRail).display = not form
         self.query_one(Problem).draw(state.errors, "r tries again, 5 shows what there is, escape goes back")
         self.query_one(Heading).draw(state)
         self.query_one(RunLog).draw(state)
@@ -76,28 +101,34 @@ class UnlearnScreen(StateScreen):
         self.query_one("#attempt-words", Static).update(
             Text("\n").join(said) if said else Text("none yet", style="dim")
         )  # fmt: skip
-        self._draw_rates(state)
-        self._draw_heat(state)
+        self._draw_attempt(state.attempts[-1] if state.attempts else Attempt(method=""))
         self.draw_clock(state)
 
     def draw_clock(self, state: RunState) -> None:
         self.query_one(StageRail).draw(state)
-        self.query_one(Working).draw(state)
+        self.query_one(Working).draw(state, self.auditor.tempo_words)
 
-    def _draw_rates(self, state: RunState) -> None:
-        steps = state.attempts[-1].steps if state.attempts else []
-        accuracy = [step.clean_accuracy for step in steps]
-        flips = [step.proxy_attack_success_rate for step in steps]
-        tar = [step.tar for step in steps if step.tar is not None]
-        self.query_one("#accuracy", Gauge).draw(accuracy, percent(accuracy[-1] if accuracy else None))
-        self.query_one("#flips", Gauge).draw(flips, percent(flips[-1] if flips else None))
-        self.query_one("#tar", Gauge).draw(tar, number(tar[-1]) if tar else NOTHING)
-        if steps:
-            self.query_one("#rates").border_subtitle = Content(shown(steps[-1].method, 20))
+    def _draw_attempt(self, attempt: Attempt) -> None:
+        latest = attempt.latest
+        share = latest.step / latest.steps if latest is not None and latest.steps > 0 else 1.0
+        for name, series in (("accuracy", attempt.accuracy), ("flips", attempt.flips)):
+            self.query_one(f"#{name}", Chart).draw(series.values, percent(series.latest), share=share)
+        tar, beside = attempt.tar.latest, attempt.control.latest
+        said = NOTHING if tar is None else number(tar) + ("" if beside is None else f", control {number(beside)}")
+        self.query_one("#tar", Chart).draw(attempt.tar.values, said, attempt.control.values, share=share)
+        if latest is not None:
+            said = f"{shown(latest.method, 20)}, step {latest.step} of {latest.steps}"
+            self.query_one("#rates").border_subtitle = Content(said)
+        self.query_one(Thumbnails).draw(*heat_columns(attempt))
 
-    def _draw_heat(self, state: RunState) -> None:
-        if state.heat_maps is not None:
-            self.query_one(HalfBlockImage).pixels = heat_colours(state.heat_maps[:MOST_MAPS])
+
+def heat_columns(attempt: Attempt) -> tuple[list[Column], list[str]]:
+    """A column an image: the heat at the first step above that of now."""
+    if attempt.maps is None or attempt.first_maps is None:
+        return [], []
+    now = heated(attempt.maps[:MOST_MAPS])
+    first = heated(attempt.first_maps[:MOST_MAPS])
+    return [Column(pictures=list(pair)) for pair in zip(first, now, strict=False)], ["at the first step", "now"]
 
 
 def attempt_lines(attempt: Attempt) -> list[Text]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 from numpy.typing import NDArray
 from rich.segment import Segment
@@ -92,10 +94,11 @@ def _means(pixels: Pixels, parts: int, axis: int) -> Pixels:
 
 
 def coloured(pixels: Pixels) -> list[list[Segment]]:
-    """Rows of cells: `▀` with the upper pixel as its colour and the lower behind it."""
+    """Rows of cells: `▀` with the upper pixel as its colour and the lower behind it, equal neighbours in one."""
     levels: NDArray[np.uint8] = np.rint(pixels * 255).astype(np.uint8)
     upper, lower = levels[0::2].tolist(), levels[1::2].tolist()
-    return [[Segment("▀", _style(tuple(above), tuple(below))) for above, below in zip(tops, bottoms, strict=True)]
+    return [[Segment("▀" * sum(1 for _ in cells), _style(tuple(above), tuple(below)))
+             for (above, below), cells in groupby(zip(tops, bottoms, strict=True))]
             for tops, bottoms in zip(upper, lower, strict=True)]  # fmt: skip
 
 
@@ -111,12 +114,3 @@ def shaded(pixels: Pixels) -> list[list[Segment]]:
     spread = (cells - low) / (high - low) if high > low else cells
     index = np.minimum((spread * len(SHADES)).astype(int), len(SHADES) - 1)
     return [[Segment("".join(SHADES[i] for i in row), Style())] for row in index.tolist()]
-
-
-def heat_colours(maps: Pixels) -> Pixels:
-    """Heat-maps (n, H, W) in [0, 1] side by side as one picture (H, n * (W + 1) - 1, 3), black to red to yellow."""
-    bright = np.stack([np.clip(maps * 2, 0, 1), np.clip(maps * 2 - 0.7, 0, 1), np.clip(maps * 4 - 3, 0, 1)], axis=-1)
-    bright = bright * 0.9 + 0.08
-    gap = np.zeros((maps.shape[1], 1, 3), dtype=np.float32)
-    joined = [part for single in bright for part in (single.astype(np.float32), gap)]
-    return np.concatenate(joined[:-1], axis=1)

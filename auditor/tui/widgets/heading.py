@@ -1,4 +1,4 @@
-"""The line above every screen: where the person is in the five steps, and what is under audit."""
+"""The line above every screen: where the person is among the screens, and what is under audit."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from pathlib import Path
 
 from rich.cells import cell_len
 from rich.text import Text
+from textual.events import Click
 from textual.widgets import Static
 
 from auditor.tui.state import RunState
-from auditor.tui.text import DONE, cut, shown
+from auditor.tui.text import cut, shown
 
-STEPS = ("open", "audit", "finding", "unlearn", "result")
+STEPS = ("open", "audit", "finding", "unlearn", "verify", "history")
 
 
 class Heading(Static):
-    """`auditor  1 open  2 audit ...` with the current step marked, and the model's name at the right."""
+    """`auditor  1 open  2 audit ...` with the current screen marked, and the model's name at the right.
+
+    A click on a screen's name goes there.
+    """
 
     DEFAULT_CSS = "Heading { height: 1; background: $panel; padding: 0 1; }"
 
@@ -39,8 +43,17 @@ class Heading(Static):
     def _steps(self) -> Text:
         said = Text("auditor ", style="bold")
         for index, name in enumerate(STEPS):
-            mark = DONE if index < self._step else str(index + 1)
-            style = "bold reverse" if index == self._step else ("" if index < self._step else "dim")
-            said.append(" ")
-            said.append(f" {mark} {name} ", style)
+            can_go = self.app.check_action("show", (name,))
+            style = "bold reverse" if index == self._step else "" if can_go else "dim"
+            said.append(f" {index + 1} {name} ", style)
         return said
+
+    def on_click(self, event: Click) -> None:
+        """Go to the screen whose name was clicked."""
+        at = event.x - 1 - len("auditor ")
+        for name in STEPS:
+            at -= len(name) + 4
+            if at < 0:
+                if self.app.check_action("show", (name,)):
+                    self.run_worker(self.app.run_action(f"app.show('{name}')"))
+                return

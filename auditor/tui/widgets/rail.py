@@ -20,19 +20,17 @@ class StageRail(Static):
         if not len(state.stages):
             self.update(Text("starting: loading torch" if state.is_running else "no stages", style="dim"))
             return
-        self.update(Text("\n").join(_line(stage, state.is_running, width) for stage in state.stages))
+        self.update(Text("\n").join(_line(stage, state.is_running, state.clock.now_s, width) for stage in state.stages))
 
 
-def _line(stage: Stage, is_running: bool, width: int) -> Text:
+def _line(stage: Stage, is_running: bool, now_s: float, width: int) -> Text:
     if stage.is_done:
-        mark, after = DONE, clock(stage.spent_s)
+        mark, after = DONE, clock(stage.spent_s(now_s))
     elif is_running:
-        mark, after = RUNNING, clock(stage.spent_s)
+        mark, after = RUNNING, clock(stage.spent_s(now_s))
     else:
         mark, after = FAILED, "cut short"
     room = max(4, width - len(after) - 3)
     title = cut(shown(stage.title or stage.name, 80), room)
     style = "bold" if mark == RUNNING else ""
     return Text.assemble((mark, STYLES.get(mark, "")), " ", (title, style), " ", (after, "dim"))
-
-

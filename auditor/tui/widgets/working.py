@@ -1,4 +1,4 @@
-"""The line above the footer: what is being done, and how far it is."""
+"""The line above the footer: what is being done, how far it is, and how long it will still take."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from textual.containers import Horizontal
 from textual.widgets import ProgressBar, Static
 
 from auditor.tui.state import RunState
-from auditor.tui.text import shown
+from auditor.tui.text import clock, shown
 
 WIDE_ENOUGH = 100
 
 
 class Working(Horizontal):
-    """The running stage in words, and a bar where the number of steps is known."""
+    """The running stage in words, and a bar for the verb as a whole."""
 
     DEFAULT_CSS = """
     Working { height: 1; padding: 0 2; background: $panel; }
     Working > Static { width: 1fr; }
-    Working > ProgressBar { width: 36; }
+    Working > ProgressBar { width: 28; }
     Working Bar { width: 1fr; }
     """
 
@@ -27,16 +27,18 @@ class Working(Horizontal):
         yield Static()
         yield ProgressBar(show_eta=False)
 
-    def draw(self, state: RunState) -> None:
-        """Show the stage and the step; the bar runs to and fro where nothing is known."""
+    def draw(self, state: RunState, tempo_words: str = "") -> None:
+        """Show the stage, the step, about how long the verb still takes, and how far it is as a whole."""
         running = state.stages.running
         idle = "ended" if not state.is_running else "working" if len(state.stages) else "starting"
-        progress = state.progress
+        progress, tempo = state.progress, f"replay {tempo_words}  " if tempo_words else ""
         said = shown(running.title if running else idle, 60)
         if progress.steps:
             step = f"{shown(progress.label, 40)} {progress.step}/{progress.steps}"
             said = f"{said} \N{MIDDLE DOT} {step}" if self.size.width >= WIDE_ENOUGH else step
-        self.query_one(Static).update(Text(said))
+        left_s = state.left_s
+        after = f"  about {clock(left_s)} left" if left_s is not None and not state.is_replay else ""
+        self.query_one(Static).update(Text.assemble((tempo, "bold"), said, (after, "bold")))
         bar = self.query_one(ProgressBar)
         bar.display = state.is_running
-        bar.update(total=progress.steps or None, progress=progress.step)
+        bar.update(total=100, progress=round(100 * state.pace.share))

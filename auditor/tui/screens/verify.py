@@ -1,4 +1,4 @@
-"""Result: before and after, the checks, and what was written."""
+"""Verify and export: before and after, acceptance, ONNX parity, and what was written."""
 
 from __future__ import annotations
 
@@ -9,37 +9,40 @@ from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Footer, Static
 
 from auditor.domain import AuditResult, Change, Check, Export
-from auditor.report.text import NOTHING, byte_size
+from auditor.report.text import NOTHING, byte_size, number
 from auditor.report.words import judge, summarize
 from auditor.tui import viewer
 from auditor.tui.screens.base import StateScreen
-from auditor.tui.screens.finding import MARKS, headline
 from auditor.tui.state import RunState
-from auditor.tui.text import DONE, FAILED, NOTE, STYLES, interval_text, marked, rate_of, shown
+from auditor.tui.text import DONE, FAILED, NOTE, STYLES, WARNING, interval_text, marked, rate_of, shown
 from auditor.tui.widgets.heading import Heading
+from auditor.tui.widgets.thumbnails import Column, Thumbnails
+from auditor.tui.wording import MARKS, headline
 
 TITLES = {
-    "outcome": "Outcome", "rates-table": "Before and after: rate (count; 95 % interval)", "checks": "Checks",
-    "files": "Files", "next": "What to do next",
+    "outcome": "Outcome", "rates-table": "Before and after: rate (count; 95 % interval)", "checks": "Acceptance",
+    "attention": "Where the models look, trigger on", "files": "Files", "next": "What to do next",
 }  # fmt: skip
 
 
-class ResultScreen(StateScreen):
+class VerifyScreen(StateScreen):
     """The outcome of the whole run."""
 
-    NAME = "result"
+    NAME = "verify"
     HELP_TEXT = (
         "The rates were measured on images that no stage before verification has touched, with their counts and "
-        "95 % intervals. A model is called sanitized only if every check holds."
+        "95 % intervals. A model is called sanitized only if every check holds. The pictures show where the suspect "
+        "and the sanitized model look when the trigger is on."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("o", "open_report", "Open report"),
-        Binding("b", "app.show('finding')", "Back to the finding"),
-        Binding("n", "app.new", "New audit"),
+        Binding("o", "open_report", "Open report", id="verify.open"),
+        Binding("u", "app.show('unlearn')", "Unlearn again", id="verify.unlearn"),
+        Binding("n", "app.new", "New audit", id="verify.new"),
+        Binding("escape,b", "app.leave", "Back", key_display="esc", id="verify.back"),
     ]
 
     def compose(self) -> ComposeResult:
@@ -48,6 +51,8 @@ class ResultScreen(StateScreen):
             yield Static(id="outcome", classes="panel")
             yield Static(id="rates-table", classes="panel")
             yield Static(id="checks", classes="panel")
+            with Vertical(id="attention", classes="panel"):
+                yield Thumbnails(empty="no heat-maps were recorded")
             yield Static(id="files", classes="panel")
             yield Static(id="next", classes="panel")
         yield Footer()
@@ -70,9 +75,18 @@ class ResultScreen(StateScreen):
         if verification is not None:
             self.query_one("#rates-table", Static).update(rates_table(result))
             self.query_one("#checks", Static).update(Text("\n").join(map(check_line, verification.checks)))
+        self._draw_attention(state)
         self.query_one("#files", Static).update(files_words(state, result))
         steps = summarize(result, judge(result), state.names).next_steps
         self.query_one("#next", Static).update(Text("\n").join(marked(NOTE, step) for step in steps))
+
+    def _draw_attention(self, state: RunState) -> None:
+        columns, labels = attention_columns(state)
+        self.query_one("#attention").display = bool(columns)
+        self.query_one(Thumbnails).draw(columns, labels)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return report_path(self.state) is not None if action == "open_report" else True
 
     def action_open_report(self) -> None:
         report = report_path(self.state)
@@ -82,6 +96,17 @@ class ResultScreen(StateScreen):
             self.notify(f"Opening {shown(report)}", markup=False)
         else:
             self.notify(f"No viewer here. The report is {shown(report)}", timeout=15, markup=False)
+
+
+def attention_columns(state: RunState) -> tuple[list[Column], list[str]]:
+    """A column a sample: the suspect's heat-map above the sanitized model's, and what each answers."""
+    columns = []
+    for sample in state.evidence.samples:
+        if sample.before is None or sample.after is None:
+            continue
+        said = [shown(state.names.bare(label), 24) for label in (sample.said, sample.said_after) if label is not None]
+        columns.append(Column(pictures=[sample.before, sample.after], lines=[" to ".join(said)]))
+    return columns, ["the suspect", "the sanitized model"]
 
 
 def report_path(state: RunState) -> Path | None:
@@ -97,7 +122,7 @@ def outcome_words(state: RunState, result: AuditResult) -> Text:
     """What was found, what became of it, and errors with their next steps."""
     outcome = judge(result)
     mark, follow = MARKS[outcome.mark], MARKS[outcome.follow_up_mark]
-    said = [Text.assemble((f"{mark} {outcome.label}", STYLES[mark]), headline(state, result))]
+    said = [Text.assemble((f"{mark} {outcome.label}", STYLES[mark]), headline(state))]
     said.append(Text(f"{follow} {outcome.follow_up}", style=STYLES[follow]))
     for error in result.errors[:4]:
         said += [marked(FAILED, error.what), Text(f"  {shown(error.next_step, 300)}")]
@@ -158,5 +183,10 @@ def _inside(path: str, folder: str) -> str:
 
 
 def export_line(export: Export) -> Text:
-    """One exported model: where, what, how large, and its hash."""
-    return marked(DONE, f"{export.path}  {export.format}, {byte_size(export.bytes)}, sha256 {export.sha256[:16]}")
+    """One exported model: where, what, how large, its hash, and whether ONNX answers alike."""
+    agreed = export.argmax_agreement
+    parity = "" if agreed is None else f", parity: {agreed.hits} of {agreed.total} answers equal"
+    if export.max_abs_logit_difference is not None:
+        parity += f", logits within {number(export.max_abs_logit_difference)}"
+    sign = DONE if "evidence" not in Path(export.path).parts else WARNING
+    return marked(sign, f"{export.path}  {export.format}, {byte_size(export.bytes)}, sha256 {export.sha256[:16]}{parity}")

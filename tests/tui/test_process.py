@@ -1,0 +1,110 @@
+"""A verb in a process of its own: events come over, wishes go there, and it never outlives its reader."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import cast
+
+import pytest
+import recorded
+
+from auditor.domain import AuditResult, ErrorRecord, Request
+from auditor.errors import AuditorError, Cancelled
+from auditor.events import Control, Event, Notice, drain
+from auditor.tui import process
+from auditor.tui.process import process_stream
+
+
+class Gone:
+    """Stands for a process whose end of the pipe a thread plays."""
+
+    exitcode = -9
+
+    def join(self, timeout: float) -> None:
+        return
+
+
+def follow(play: Callable[[Connection], None], control: Control) -> tuple[list[Event], AuditResult]:
+    """What the reader makes of what is played at the other end."""
+    here, there = multiprocessing.Pipe()
+    threading.Thread(target=play, args=(there,), daemon=True).start()
+    events, seen = process._follow(here, cast(SpawnProcess, Gone()), control), []
+    while True:
+        try:
+            seen.append(next(events))
+        except StopIteration as end:
+            return seen, end.value
+
+
+def test_events_and_the_result_come_over() -> None:
+    result = recorded.result(Request(model="m.pt"), exit_code=0)
+
+    def play(there: Connection) -> None:
+        there.send(("event", recorded.search_step(5)))
+        there.send(("event", Notice(message="hello")))
+        there.send(("result", result))
+
+    seen, found = follow(play, Control())
+    assert [type(event).__name__ for event in seen] == ["SearchStep", "Notice"] and found == result
+
+
+def test_an_error_of_the_verb_is_raised_with_its_kind() -> None:
+    def play(there: Connection) -> None:
+        there.send(("error", ErrorRecord(kind="unsafe", what="os.system", next_step="Refuse it.")))
+
+    with pytest.raises(AuditorError) as caught:
+        follow(play, Control())
+    assert (caught.value.kind, caught.value.what, caught.value.next_step) == ("unsafe", "os.system", "Refuse it.")
+
+
+def test_a_process_that_dies_is_an_error_with_a_next_step() -> None:
+    with pytest.raises(AuditorError, match=r"unexpectedly \(code -9\)") as caught:
+        follow(lambda there: there.close(), Control())
+    assert "Resume" in caught.value.next_step
+
+
+def test_stop_and_cancel_are_passed_on_in_time() -> None:
+    control, heard = Control(), []
+
+    def play(there: Connection) -> None:
+        heard.append(there.recv())
+        control.cancel()
+        heard.append(there.recv())
+        time.sleep(process.CANCEL_GRACE_S * 4)
+
+    control.stop()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        follow(play, control)
+    assert heard == ["stop", "cancel"]
+    assert time.monotonic() - began < process.CANCEL_GRACE_S * 3
+
+
+def test_the_end_of_the_interface_cancels_the_verb(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = multiprocessing.Pipe()
+    control, left = Control(), threading.Event()
+    monkeypatch.setattr(process, "ORPHAN_GRACE_S", 0.0)
+
+    def leave(code: int) -> None:
+        left.set()
+        raise SystemExit(code)
+
+    monkeypatch.setattr(process.os, "_exit", leave)
+    threading.Thread(target=process._obey, args=(there, control), daemon=True).start()
+    here.send("stop")
+    here.close()
+    assert left.wait(10)
+    with pytest.raises(Cancelled):
+        _ = control.stop_requested
+
+
+def test_a_real_process_says_why_a_file_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(b"%PDF-1.7")
+    result = drain(process_stream("preflight", Request(model=str(tmp_path / "bad.pt")), Control()))
+    assert result.errors and "document" in result.errors[0].what
