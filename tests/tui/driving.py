@@ -51,7 +51,7 @@ async def until(pilot: Pilot[int], holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < deadline, "waited in vain"
-        await pilot.pause(0.02)
+        await asyncio.sleep(0.02)  # not the pilot's pause: that gives up after 30 s on a busy machine
     await pilot.pause()
 
 

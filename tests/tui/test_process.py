@@ -86,6 +86,7 @@ def test_stop_and_cancel_are_passed_on_in_time() -> None:
     assert time.monotonic() - began < process.CANCEL_GRACE_S * 3
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_the_end_of_the_interface_cancels_the_verb(monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = multiprocessing.Pipe()
     control, left = Control(), threading.Event()

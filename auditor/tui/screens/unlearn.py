@@ -53,9 +53,9 @@ class UnlearnScreen(RunningScreen):
                     yield Static(id="attempt-words")
             with Vertical(id="main"):
                 with Horizontal(id="rates", classes="panel"):
-                    yield Chart("accuracy", id="accuracy")
-                    yield Chart("trigger flips", id="flips")
-                    yield Chart("attention (TAR)", id="tar")
+                    yield Chart("clean", id="accuracy")
+                    yield Chart("flips", id="flips")
+                    yield Chart("TAR", id="tar")
                 with Vertical(id="heat", classes="panel"):
                     yield Thumbnails(empty="heat-maps follow")
                 yield RunLog(classes="panel")
@@ -65,7 +65,7 @@ class UnlearnScreen(RunningScreen):
     def on_mount(self) -> None:
         super().on_mount()
         self.query_one("#attempts").border_title = "Attempts"
-        self.query_one("#rates").border_title = "On work images"
+        self.query_one("#rates").border_title = "Work images: accuracy, trigger flips, TAR"
         self.query_one("#heat").border_title = "Where the model looks, trigger on"
         if self._offers_form:
             self.query_one(MethodForm).focus_first()
