@@ -68,7 +68,7 @@ class Attempt:
         self.flips.append(step.proxy_attack_success_rate)
         if step.tar is not None:
             self.tar.append(step.tar)
-        beside = getattr(step, "tar_control", None)
+        beside = step.tar_random
         if isinstance(beside, float):
             self.control.append(beside)
         maps = heat_maps(step.heat_maps)

@@ -19,7 +19,7 @@ from auditor.tui.config import Config
 from auditor.tui.screens.base import AuditorScreen
 
 Drive = Callable[[AuditorApp, Pilot[int]], Awaitable[None]]
-PATIENCE_S = 200.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

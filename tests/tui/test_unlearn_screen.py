@@ -27,7 +27,8 @@ async def to_form(app: AuditorApp, pilot: Pilot[int], method: str) -> None:
     await until(pilot, on(app, "unlearn"))
     await until(pilot, lambda: isinstance(app.focused, Select))
     await pilot.press("enter", *["down"] * [AUTO, *METHODS].index(method), "enter")
-    await until(pilot, lambda: len(app.screen.query("#parameters Input")) == len(parameters_of(METHODS[method])))
+    await until(pilot, lambda: {field.id for field in app.screen.query("#parameters Input, #parameters Select")}
+                == {f"set-{parameter.name}" for parameter in parameters_of(METHODS[method])})  # fmt: skip
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -41,9 +42,11 @@ def test_each_method_is_offered_with_its_fields_and_runs(here: Path, method: str
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
         await to_form(app, pilot, method)
         for parameter in parameters_of(METHODS[method]):
-            assert app.screen.query_one(f"#set-{parameter.name}", Input).value == to_text(parameter.default)
+            field = app.screen.query_one(f"#set-{parameter.name}")
+            assert isinstance(field, Select if parameter.choices else Input)
+            assert field.value == to_text(parameter.default)
         # When: the first number is set to the value of another
-        first = parameters_of(METHODS[method])[0]
+        first = next(parameter for parameter in parameters_of(METHODS[method]) if not parameter.choices)
         app.screen.query_one(f"#set-{first.name}", Input).value = to_text(changed(first.default))
         await pilot.pause()
         await pilot.press("f5")
