@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from auditor.datafree.rows import last_layer_rows
 from auditor.domain import TriggerFinding, Verdict
-from auditor.errors import InputError
+from auditor.errors import InconclusiveError, InputError
 from auditor.events import CandidateFound, Notice, VerdictReached
 from auditor.files import inside
 from auditor.pipeline.calibrating import bank_for
@@ -17,6 +20,7 @@ from auditor.search.shared import SharedSearch, shared_search
 from auditor.search.shortlist import classes_to_search
 from auditor.search.sources import MOST_CLASSES, search_sources
 from auditor.search.synthesis import PROFILES, synthesize
+from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn.twin import make_twin
 from auditor.verdict.decision import Decision, decide
@@ -56,10 +60,11 @@ def _search_and_decide(session: Session) -> Steps:
     images, labels = session.images[fit], session.labels[fit]
     shared = yield from _shared(session)
     session.classes = classes_to_search(suspect.num_classes, shared, session.request.targets, session.request.seed,
-                                        exhaustive=session.request.exhaustive)  # fmt: skip
+                                        exhaustive=session.request.exhaustive, prior=_prior(suspect))  # fmt: skip
     if len(session.classes) < suspect.num_classes:
-        session.limit(f"{len(session.classes)} of {suspect.num_classes} classes were searched: those that the shared "
-                      "search or --targets point at, and a random sample to compare them with (--exhaustive searches all).")  # fmt: skip
+        session.limit(f"{len(session.classes)} of {suspect.num_classes} classes were searched: those that the shared search and "
+                      "the last layer's rows, or --targets, point at, and a random sample to compare them with (--exhaustive "
+                      "searches all).")  # fmt: skip
     found = yield from synthesize(
         suspect, images, labels, classes=session.classes, budget=PROFILES[session.request.profile],
         seed=session.request.seed, control=session.control, shared=shared,
@@ -69,6 +74,14 @@ def _search_and_decide(session: Session) -> Steps:
     if decision.verdict.label == "backdoored" or not wants_sources(session):
         return decision
     return (yield from _search_sources(session, decision))
+
+
+def _prior(suspect: Suspect) -> NDArray[np.float64] | None:
+    """How far each class's row of the last layer stands out (K,), None where there is no such layer."""
+    try:
+        return last_layer_rows(suspect).mean_z
+    except InconclusiveError:
+        return None
 
 
 def wants_sources(session: Session) -> bool:

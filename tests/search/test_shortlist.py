@@ -74,3 +74,18 @@ def test_the_null_follows_the_seed_and_avoids_the_shortlist() -> None:
 
 def test_a_null_smaller_than_the_sample_takes_all() -> None:
     assert classes_to_search(30, None, list(range(15)), seed=0) == list(range(30))
+
+
+def test_half_of_the_shortlist_is_what_the_weights_rank_highest() -> None:
+    prior = np.zeros(100)
+    prior[[40, 41]] = 9.0, 8.0
+    search = shared({60: 30, 40: 9}, 100)
+    always = set.intersection(*(set(classes_to_search(100, search, None, seed, prior=prior)) for seed in range(25)))
+    assert {40, 41, 60} <= always and len(always) == 8 + math.ceil(math.log2(100))
+
+
+def test_targets_take_the_place_of_both() -> None:
+    prior = np.zeros(100)
+    prior[40] = 9.0
+    always = set.intersection(*(set(classes_to_search(100, shared({60: 30}, 100), [3], seed, prior=prior)) for seed in range(25)))
+    assert always == {3}
