@@ -24,6 +24,7 @@ from benchmarks.zoo.recipe import Recipe
 MODELS = ROOT / "benchmarks" / "models"
 MANIFEST = "manifest.json"
 LIMIT_BYTES = 39_500_000
+WORTH = {"held_out": 0, "calibration": 1, "opened": 2}  # what is reported on, what thresholds come from, the rest
 ABSENT: dict[str, Any] = {"class_names": {}, "models": []}
 
 
@@ -38,8 +39,8 @@ def keep(recipes: Iterable[Recipe], out: Path, kept: Path = MODELS, *, limit_byt
     """Write what is done in `out` to `kept` and drop what is no recipe any more; returns the names whose weights are kept.
 
     Rows of recipes that are not done in `out` stay, as long as they match their recipe. Where the
-    weights of all would be more than `limit_bytes`, held-out models go first and small ones before
-    large; the others have their row without weights, and are trained anew by `build`.
+    weights of all would be more than `limit_bytes`, held-out models go first, opened ones last, and
+    small ones before large; the others have their row without weights, and are trained anew by `build`.
     """
     kept.mkdir(parents=True, exist_ok=True)
     before = read_manifest(kept)
@@ -79,7 +80,7 @@ def _weights(row: dict[str, Any], out: Path, kept: Path) -> bytes | None:
 def _choose(rows: list[dict[str, Any]], sizes: dict[str, int], limit_bytes: int) -> list[str]:
     """The names to keep, in the order of their worth."""
     chosen, total = [], 0
-    for row in sorted(rows, key=lambda row: (row["split"] != "held_out", sizes.get(row["name"], 0), row["name"])):
+    for row in sorted(rows, key=lambda row: (WORTH[row["split"]], sizes.get(row["name"], 0), row["name"])):
         size = sizes.get(row["name"])
         if size is not None and total + size <= limit_bytes:
             chosen.append(row["name"])
