@@ -9,10 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Generator
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Literal
@@ -35,6 +37,7 @@ def process_stream(verb: str, request: Request, control: Control) -> Generator[E
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     child = context.Process(target=_work, args=(verb, request, there), name="auditor-verb", daemon=True)
+    start_tracker()
     child.start()
     there.close()
     try:
@@ -42,6 +45,15 @@ def process_stream(verb: str, request: Request, control: Control) -> Generator[E
     finally:
         here.close()
         _end(child)
+
+
+def start_tracker() -> None:
+    """Start multiprocessing's resource tracker, once.
+
+    It is handed the standard error's file number, and Textual's stand-in for that has none (-1).
+    """
+    with redirect_stderr(sys.__stderr__):
+        resource_tracker.ensure_running()
 
 
 def _follow(here: Connection, child: SpawnProcess, control: Control) -> Generator[Event, None, AuditResult]:

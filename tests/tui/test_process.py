@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
+import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -106,6 +109,19 @@ def test_the_end_of_the_interface_cancels_the_verb(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_real_process_says_why_a_file_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "bad.pt").write_bytes(b"%PDF-1.7")
+    result = drain(process_stream("preflight", Request(model=str(tmp_path / "bad.pt")), Control()))
+    assert result.errors and "document" in result.errors[0].what
+
+
+def test_a_process_starts_where_standard_error_has_no_file_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Textual's stand-in while an application runs; multiprocessing's tracker would be handed its -1.
+    class Captured(io.StringIO):
+        def fileno(self) -> int:
+            return -1
+
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys, "stderr", Captured())
     (tmp_path / "bad.pt").write_bytes(b"%PDF-1.7")
     result = drain(process_stream("preflight", Request(model=str(tmp_path / "bad.pt")), Control()))
     assert result.errors and "document" in result.errors[0].what
