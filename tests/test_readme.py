@@ -161,3 +161,8 @@ def test_the_method_of_the_guide_unlearns(monkeypatch: pytest.MonkeyPatch) -> No
     # Then a copy has changed, the trigger works less, and the suspect is as it was
     assert all(torch.equal(value, before[name]) for name, value in suspect.state().items())
     assert monitor(sanitized).attack_success_rate < monitor(suspect).attack_success_rate
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs").rglob("*.svg")), ids=lambda path: path.name)
+def test_pictures_hold_no_path_of_the_machine_they_were_made_on(picture: Path) -> None:
+    assert not re.findall(r"(?<![:/\w])/(?:home|root|work|Users|tmp|mnt)/[\w.-]+", picture.read_text(encoding="utf-8"))

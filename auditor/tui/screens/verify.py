@@ -162,7 +162,7 @@ def check_line(check: Check) -> Text:
 
 def files_words(state: RunState, result: AuditResult) -> Text:
     """The run folder, every exported model and the reports in it."""
-    folder = state.request.output or ""
+    folder = _inside(state.request.output or "", ".")
     said = [Text.assemble(("run folder  ", "dim"), shown(folder))]
     said += [export_line(export) for export in result.exports[:10]]
     listed = {export.path for export in result.exports}
@@ -177,7 +177,7 @@ def files_words(state: RunState, result: AuditResult) -> Text:
 
 
 def _inside(path: str, folder: str) -> str:
-    """The path relative to the run folder, where it is in it."""
+    """The path relative to a folder, where it is in it."""
     place, root = Path(path).absolute(), Path(folder).absolute()
     return str(place.relative_to(root)) if place.is_relative_to(root) else path
 
