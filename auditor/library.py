@@ -13,9 +13,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auditor.domain import AuditResult, ErrorRecord, Request
+from auditor.domain import AuditResult, ErrorRecord
 from auditor.errors import AuditorError, Cancelled, UsageError, printable
 from auditor.events import AuditFinished, Control, Event, FileWritten, Notice, drain
+from auditor.request import Request
 
 if TYPE_CHECKING:
     from torch import nn
@@ -116,7 +117,7 @@ def scan(model: str | Path | nn.Module | Suspect, clean: Any = None, **flags: An
     """Reach a verdict on a checkpoint file, a module or a Suspect, with clean images.
 
     `clean` is a path, a CleanImages, or a pair of arrays (see CleanImages.from_arrays); `flags`
-    are the fields of `domain.Request`. For an nn.Module give `num_classes` and, unless it takes
+    are the fields of `request.Request`. For an nn.Module give `num_classes` and, unless it takes
     images in [0, 1], `normalize` or `mean` and `std`; it is copied, and left as it was. Errors end
     up in `result.errors`; only UsageError, for arguments that do not fit together, is raised.
     """

@@ -19,11 +19,12 @@ from typing import Any
 import torch
 
 from auditor import pipeline
-from auditor.domain import AuditResult, Request
+from auditor.domain import AuditResult
 from auditor.errors import AuditorError
 from auditor.events import Control, drain
 from auditor.exporting import Parity, onnx_parity
 from auditor.pipeline import Session
+from auditor.request import Request
 from benchmarks.rows import RESULTS, ROOT, append_row, commit, table
 
 SCORE_TOLERANCE = 0.02

@@ -93,9 +93,9 @@ def export_suspect(model: Path, out: Path, **flags: Any) -> None:
 
     Raises RuntimeError with the tool's own message when it cannot.
     """
-    from auditor.domain import Request
     from auditor.events import drain
     from auditor.library import stream
+    from auditor.request import Request
 
     out.parent.mkdir(parents=True, exist_ok=True)
     result = drain(stream("export", Request(model=str(model), output=str(out), force=True, **flags)))

@@ -17,10 +17,11 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 
-from auditor.domain import AuditResult, Request
+from auditor.domain import AuditResult
 from auditor.errors import printable
 from auditor.events import Control, Event, SearchStep, UnlearnStep
 from auditor.report.reading import read_result
+from auditor.request import Request
 from auditor.tui.app import AuditorApp
 from auditor.tui.producing import Stream
 from auditor.tui.replay import Tempo, is_run, paced, replay, state_of

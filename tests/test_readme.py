@@ -15,9 +15,10 @@ import typer
 
 from auditor import triggers
 from auditor.cli.main import app
-from auditor.domain import Request, Verdict, VerdictLabel, exit_code
+from auditor.domain import Verdict, VerdictLabel, exit_code
 from auditor.errors import AuditorError, Cancelled
 from auditor.events import Control, drain
+from auditor.request import Request
 from auditor.search.synthesis import Budget, synthesize
 from auditor.unlearn.method import Reading, Task
 

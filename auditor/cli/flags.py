@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from auditor.cli import values
-from auditor.domain import Request
 from auditor.errors import UsageError
+from auditor.request import Request
 from auditor.unlearn import METHODS, configured
 
 Parameters = dict[str, inspect.Parameter]

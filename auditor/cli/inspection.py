@@ -9,8 +9,9 @@ from typing import Any
 
 from auditor.cli.paragraphs import Line
 from auditor.cli.running import bare_result
-from auditor.domain import AuditResult, ErrorRecord, FileSafety, Request
+from auditor.domain import AuditResult, ErrorRecord, FileSafety
 from auditor.report.text import byte_size
+from auditor.request import Request
 
 MOST_TENSORS = 20
 MOST_NAMES = 10

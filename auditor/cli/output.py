@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from auditor.cli import streams
 from auditor.cli.paragraphs import Line, summary
-from auditor.domain import AuditResult, Request
+from auditor.domain import AuditResult
 from auditor.events import FileWritten
+from auditor.request import Request
 
 WIDEST = 110
 

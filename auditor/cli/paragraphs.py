@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.domain import AuditResult, Change, Request, TriggerFinding, Verification
+from auditor.domain import AuditResult, Change, TriggerFinding, Verification
 from auditor.events import FileWritten
 from auditor.report.text import ClassNames, byte_size, duration, in_words, number, points, words
 from auditor.report.words import judge
+from auditor.request import Request
 
 MOST_ROWS = 8
 _MEANING = {

@@ -11,10 +11,11 @@ from importlib import metadata
 
 from auditor.cli import flags, interrupts, output, progress, streams, values
 from auditor.cli.paragraphs import Line, summary
-from auditor.domain import SCHEMA_VERSION, AuditResult, ErrorRecord, Request, Run, Tool
+from auditor.domain import SCHEMA_VERSION, AuditResult, ErrorRecord, Run, Tool
 from auditor.errors import AuditorError, Cancelled, InputError, UsageError
 from auditor.events import Control, Event, FileWritten, Notice
 from auditor.plain import to_json
+from auditor.request import Request
 
 INTERNAL = 2
 _HOW_TO_REPORT = "Please report it, with this line and what `auditor doctor` says; -vv shows the traceback."

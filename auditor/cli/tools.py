@@ -14,8 +14,9 @@ from auditor.cli.flags import Values, argument, flag
 from auditor.cli.paragraphs import Line
 from auditor.cli.running import conclude, deliver, stopped
 from auditor.cli.verbs import epilog
-from auditor.domain import AuditResult, Request
+from auditor.domain import AuditResult
 from auditor.errors import UsageError
+from auditor.request import Request
 
 _DONE_OR_NOT = "Exit codes:\n  0  done\n  2  could not run\n  130  interrupted"
 _SEALED_AFTER = ("report.html", "report.pdf")

@@ -8,7 +8,7 @@ from pathlib import Path
 from auditor.checkpoint.architectures import build
 from auditor.checkpoint.factory import from_factory
 from auditor.checkpoint.gate import open_checkpoint
-from auditor.domain import AuditResult, Request
+from auditor.domain import AuditResult
 from auditor.errors import InputError, UsageError, printable
 from auditor.files import inside
 from auditor.pipeline.calibrating import FRESH, FRESH_PROFILE, bank_for
@@ -16,6 +16,7 @@ from auditor.pipeline.opening import open_suspect
 from auditor.pipeline.probing import with_probes
 from auditor.pipeline.session import Session, Steps, as_indices, stage
 from auditor.pipeline.verbs import digest
+from auditor.request import Request
 from auditor.search.shortlist import classes_to_search
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger

@@ -17,21 +17,12 @@ from torch import Tensor
 
 from auditor import __version__
 from auditor.adversarial import has_bfloat16
-from auditor.domain import (
-    SCHEMA_VERSION,
-    AuditResult,
-    Cost,
-    ErrorRecord,
-    Request,
-    Run,
-    Tool,
-    TriggerFinding,
-    Verification,
-)  # fmt: skip
+from auditor.domain import SCHEMA_VERSION, AuditResult, Cost, ErrorRecord, Run, Tool, TriggerFinding, Verification
 from auditor.errors import AuditorError, DeviceError, InputError
 from auditor.events import Control, Event, Notice, StageFinished, StageStarted
 from auditor.images import CleanImages, Split
 from auditor.metrics import attack_success_rate
+from auditor.request import Request
 from auditor.runs import RunFolder
 from auditor.search.shortlist import classes_to_search
 from auditor.suspect import Suspect

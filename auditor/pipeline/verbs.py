@@ -12,7 +12,7 @@ import torch
 
 from auditor import __version__
 from auditor.checkpoint.sniff import open_regular
-from auditor.domain import AuditResult, Request, exit_code
+from auditor.domain import AuditResult, exit_code
 from auditor.errors import AuditorError, Cancelled, OutputError, UsageError, printable
 from auditor.events import AuditFinished, Control, Event, FileWritten, Notice, ResultReached
 from auditor.files import sha256_of
@@ -22,6 +22,7 @@ from auditor.pipeline.opening import check_suspect, open_suspect, read_images
 from auditor.pipeline.session import Session, Steps, choose_device, configure, new_result, stage
 from auditor.pipeline.stages import ONNX, SAFETENSORS, attend, confirmed_triggers, export, provenance, unlearn
 from auditor.pipeline.weights_only import detect_without_images
+from auditor.request import Request
 from auditor.runs import RunFolder
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger

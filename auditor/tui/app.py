@@ -17,10 +17,11 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen, Screen
 from textual.worker import get_current_worker
 
-from auditor.domain import AuditResult, ErrorRecord, Request
+from auditor.domain import AuditResult, ErrorRecord
 from auditor.errors import AuditorError, printable
 from auditor.events import Control, Event
 from auditor.report.reading import read_result
+from auditor.request import Request
 from auditor.tui.command import command
 from auditor.tui.config import Config, read_config
 from auditor.tui.evidence import load_evidence

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from auditor.domain import AuditResult, ErrorRecord, Request
+from auditor.domain import AuditResult, ErrorRecord
 from auditor.events import Control
+from auditor.request import Request
 from auditor.tui.facts import check_words
 from auditor.tui.messages import Checked
 from auditor.tui.producing import Stream, produce

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.checkpoint.sniff import check_opened, open_regular, sniff
-from auditor.domain import Profile
 from auditor.errors import AuditorError, printable
+from auditor.request import Profile
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 MOST_COUNTED = 5000

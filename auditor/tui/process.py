@@ -19,9 +19,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Literal
 
-from auditor.domain import AuditResult, ErrorRecord, Request
+from auditor.domain import AuditResult, ErrorRecord
 from auditor.errors import AuditorError, Cancelled
 from auditor.events import Control, Event
+from auditor.request import Request
 
 POLL_S = 0.05
 CANCEL_GRACE_S = 1.5

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
-from auditor.domain import AuditResult, ErrorRecord, Request
+from auditor.domain import AuditResult, ErrorRecord
 from auditor.errors import AuditorError, printable
 from auditor.events import Control, Event
+from auditor.request import Request
 
 Stream = Callable[[str, Request, Control], Generator[Event, None, AuditResult]]
 

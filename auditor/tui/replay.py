@@ -7,11 +7,12 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-from auditor.domain import AuditResult, Request
+from auditor.domain import AuditResult
 from auditor.errors import AuditorError, InputError, printable
 from auditor.events import Control, Event, Notice, ResultReached, SearchStep, UnlearnStep, VerdictReached
 from auditor.plain import to_plain
 from auditor.report.reading import build, read_result
+from auditor.request import Request
 from auditor.runs import load_picture, read_events
 from auditor.tui.evidence import load_evidence
 from auditor.tui.state import RunState

@@ -9,7 +9,7 @@ import dataclasses
 from collections import deque
 from dataclasses import dataclass, field
 
-from auditor.domain import AuditResult, ErrorRecord, Request, Verdict, family_words
+from auditor.domain import AuditResult, ErrorRecord, Verdict, family_words
 from auditor.errors import printable
 from auditor.events import (
     AttemptFinished,
@@ -28,6 +28,7 @@ from auditor.events import (
     VerdictReached,
 )  # fmt: skip
 from auditor.report.text import ClassNames, number, percent
+from auditor.request import Request
 from auditor.tui.clock import Clock
 from auditor.tui.evidence import Evidence
 from auditor.tui.pace import Pace

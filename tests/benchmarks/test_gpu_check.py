@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from auditor.domain import Request
+from auditor.request import Request
 from benchmarks import gpu_check
 from benchmarks.gpu_check import Half, differences, show
 
@@ -32,7 +32,7 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import planted
 from auditor import pipeline
-from auditor.domain import Request
+from auditor.request import Request
 from auditor.events import Control, drain
 from auditor.images import CleanImages
 from auditor.search import synthesis

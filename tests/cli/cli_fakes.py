@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import report_runs
 
-from auditor.domain import AuditResult, ErrorRecord, Request, Run, Tool, Verdict
+from auditor.domain import AuditResult, ErrorRecord, Run, Tool, Verdict
 from auditor.events import (
     CandidateFound,
     Control,
@@ -24,6 +24,7 @@ from auditor.events import (
     UnlearnStep,
     VerdictReached,
 )
+from auditor.request import Request
 
 Stream = Generator[Event, None, AuditResult]
 

@@ -18,9 +18,9 @@ import pytest
 
 from auditor.cli import interrupts
 from auditor.cli.main import main
-from auditor.domain import Request
 from auditor.errors import Cancelled
 from auditor.events import Control, StageStarted
+from auditor.request import Request
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 

@@ -15,9 +15,10 @@ from auditor.cli import output, streams
 from auditor.cli.main import main
 from auditor.cli.paragraphs import Line
 from auditor.cli.schema import result_schema
-from auditor.domain import AuditResult, ErrorRecord, Request, Verdict
+from auditor.domain import AuditResult, ErrorRecord, Verdict
 from auditor.events import FileWritten
 from auditor.plain import to_json
+from auditor.request import Request
 
 REQUEST = Request(model="m.pt", output="runs/demo")
 HOSTILE = "cat\x1b]0;owned\x07\x1b[2J\r\n\u202egnp.exe\x00"

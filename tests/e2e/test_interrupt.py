@@ -19,9 +19,10 @@ import pytest
 from material import Files, auditor
 
 from auditor import CleanImages
-from auditor.domain import AuditResult, Request
+from auditor.domain import AuditResult
 from auditor.events import Control, Event, FileWritten, Notice, SearchStep, UnlearnStep
 from auditor.library import stream
+from auditor.request import Request
 from auditor.runs import read_events, verify_seal
 from auditor.search import synthesis
 from auditor.unlearn import METHODS

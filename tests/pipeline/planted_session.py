@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import planted
 
-from auditor.domain import Request, TriggerFinding
+from auditor.domain import TriggerFinding
 from auditor.events import Control
 from auditor.images.split import Split
 from auditor.metrics import wilson
 from auditor.pipeline.session import Session, new_result
+from auditor.request import Request
 from auditor.runs import RunFolder
 from auditor.triggers import Trigger
 

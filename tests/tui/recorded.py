@@ -23,7 +23,6 @@ from auditor.domain import (
     Interval,
     Normalization,
     Rate,
-    Request,
     Run,
     TarMeasurement,
     Tool,
@@ -31,7 +30,7 @@ from auditor.domain import (
     Unlearning,
     Verdict,
     Verification,
-)  # fmt: skip
+)
 from auditor.errors import AuditorError, Cancelled
 from auditor.events import (
     AttemptFinished,
@@ -51,6 +50,7 @@ from auditor.events import (
     encode,
 )  # fmt: skip
 from auditor.plain import to_json
+from auditor.request import Request
 
 CLASSES = 12
 TARGET = 11

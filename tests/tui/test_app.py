@@ -14,9 +14,10 @@ from driving import drive, on, ready, text_of, to_finding, until
 from textual.pilot import Pilot
 from textual.widgets import Button, DataTable, Input, Static
 
-from auditor.domain import AuditResult, ErrorRecord, Request, Verdict
+from auditor.domain import AuditResult, ErrorRecord, Verdict
 from auditor.errors import Cancelled, UnsafeCheckpointError, UsageError
 from auditor.events import Control, Event, FileWritten, StageStarted
+from auditor.request import Request
 from auditor.tui.app import AuditorApp
 from auditor.tui.screens.verify import files_words
 from auditor.tui.state import RunState

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.domain import Request
+from auditor.request import Request
 from auditor.tui.command import command
 
 

@@ -13,9 +13,9 @@ from driving import drive, on, screen_text, until
 from textual.pilot import Pilot
 from textual.widgets import DataTable
 
-from auditor.domain import Request
 from auditor.errors import Cancelled
 from auditor.events import Control, Event
+from auditor.request import Request
 from auditor.tui.app import AuditorApp
 from auditor.tui.history import PastRun, compare, expected_search_s, list_runs
 from auditor.tui.replay import Tempo, paced, recorded_events

@@ -17,9 +17,10 @@ from typing import cast
 import pytest
 import recorded
 
-from auditor.domain import AuditResult, ErrorRecord, Request
+from auditor.domain import AuditResult, ErrorRecord
 from auditor.errors import AuditorError, Cancelled
 from auditor.events import Control, Event, Notice, drain
+from auditor.request import Request
 from auditor.tui import process
 from auditor.tui.process import process_stream
 

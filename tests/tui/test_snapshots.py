@@ -15,8 +15,8 @@ import recorded
 from driving import on, screen_text, until
 from textual.widgets import DirectoryTree
 
-from auditor.domain import Request
 from auditor.events import Event, SearchStep, UnlearnStep
+from auditor.request import Request
 from auditor.tui.app import AuditorApp
 from auditor.tui.screens.base import StateScreen
 from auditor.tui.state import RunState

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import recorded
 
-from auditor.domain import ClassEvidence, Request
+from auditor.domain import ClassEvidence
 from auditor.events import AttemptFinished, Notice, SearchStep, StageFinished, StageStarted
+from auditor.request import Request
 from auditor.tui.pictures import heat_maps, image
 from auditor.tui.standings import Standings
 from auditor.tui.state import RunState

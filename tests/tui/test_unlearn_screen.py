@@ -12,8 +12,9 @@ from driving import drive, on, screen_text, to_finding, until
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Select
 
-from auditor.domain import AuditResult, Request
+from auditor.domain import AuditResult
 from auditor.events import Control, Event
+from auditor.request import Request
 from auditor.tui.app import AuditorApp
 from auditor.tui.widgets.method_form import AUTO
 from auditor.unlearn import METHODS, configured

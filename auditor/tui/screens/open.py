@@ -15,10 +15,10 @@ from textual.timer import Timer
 from textual.widgets import Button, Checkbox, DirectoryTree, Footer, Input, OptionList, Select, Static
 from textual.worker import get_current_worker
 
-from auditor.domain import Profile, Request
 from auditor.errors import printable
 from auditor.events import Control
 from auditor.report.text import duration
+from auditor.request import Profile, Request
 from auditor.tui.checking import Check, try_out
 from auditor.tui.command import command
 from auditor.tui.facts import PLAN, image_words, model_words
