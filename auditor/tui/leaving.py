@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
+import signal
+import sys
 import threading
 import traceback
 from pathlib import Path
@@ -22,6 +25,7 @@ async def run_and_leave(app: App[int]) -> int:
     Python waits for threads at its end. A worker in a long step gets `CANCEL_WITHIN_S` and no more:
     the terminal is restored by then, and a run folder can be resumed after a kill at any point.
     """
+    threading.Thread(target=end_with_terminal, args=(sys.stdin.fileno(),), daemon=True).start()
     code = await app.run_async()
     code = app.return_code if code is None else code
     watchdog = threading.Timer(CANCEL_WITHIN_S, os._exit, [code or 0])
@@ -30,6 +34,18 @@ async def run_and_leave(app: App[int]) -> int:
     await asyncio.get_running_loop().shutdown_default_executor()
     watchdog.cancel()
     return code or 0
+
+
+def end_with_terminal(descriptor: int) -> None:
+    """Hang up when the terminal is gone.
+
+    The kernel does so where the terminal is the process's own. Under a supervisor it is not, and the
+    interface would go on reading an end of file from it as fast as it can.
+    """
+    watched = select.poll()
+    watched.register(descriptor, 0)  # a hang-up is told whatever is asked for
+    if os.isatty(descriptor) and watched.poll():
+        os.kill(os.getpid(), signal.SIGHUP)
 
 
 class Quiet(App[int]):
