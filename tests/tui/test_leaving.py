@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 
 WATCHING = ("import sys; from auditor.tui.leaving import end_with_terminal; print('up', flush=True); "
             "end_with_terminal(sys.stdin.fileno())")  # fmt: skip
@@ -17,6 +18,7 @@ def test_a_terminal_that_is_gone_ends_the_process_though_it_is_not_its_own() -> 
     process = subprocess.Popen([sys.executable, "-c", WATCHING], stdin=slave, stdout=subprocess.PIPE, start_new_session=True)
     os.close(slave)
     assert process.stdout is not None and process.stdout.readline() == b"up\n"
+    time.sleep(1)  # by then it watches
     assert process.poll() is None
     os.close(master)
     assert process.wait(timeout=20) == -signal.SIGHUP
