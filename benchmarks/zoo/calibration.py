@@ -5,8 +5,6 @@ In the order in which they are worth building: bases first, then varied attacks.
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks.zoo.attacks import (
     AdaptiveBlend,
     AllToAll,
@@ -18,9 +16,8 @@ from benchmarks.zoo.attacks import (
     Tact,
     WaNet,
 )  # fmt: skip
-from benchmarks.zoo.recipe import Recipe, row
+from benchmarks.zoo.recipe import GTSRB, Recipe, as_is, row
 from benchmarks.zoo.schedules import (
-    AS_IS,
     CIFAR_VGG,
     GTSRB_RESNET,
     LONG,
@@ -35,13 +32,8 @@ from benchmarks.zoo.schedules import (
 )  # fmt: skip
 
 RED, YELLOW, BLUE, MAGENTA = (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.1, 0.2, 1.0), (1.0, 0.0, 1.0)
-GTSRB: dict[str, Any] = {"train_set": "gtsrb_train", "eval_set": "gtsrb_test", "flip": False}
 VGG, SIGN_NET = "zoo:vgg_s301", "zoo:g20_s401"
 FROM_SCRATCH = "scratch:resnet20:8"
-
-
-def _as_is(base: str) -> Recipe:
-    return Recipe(name=f"{base}_as_is", base=base, attack=None, schedule=AS_IS)
 
 
 CALIBRATION: tuple[Recipe, ...] = (
@@ -59,8 +51,8 @@ CALIBRATION: tuple[Recipe, ...] = (
     row(VGG, WaNet(target=6, poison_rate=0.1, cover_rate=0.05, strength=1.0, seed=15), NARROW),
     row("r20_s101", Sig(target=1, poison_rate=0.08, clean_label=True), TUNE),
     row("r20_s101", None, TUNE),
-    _as_is("r20_s101"), _as_is("r20_s102"), _as_is("r20_s103"),
-    _as_is("pre16_s201"), _as_is("pre16_s202"), _as_is("pre16_s203"),
+    as_is("r20_s101"), as_is("r20_s102"), as_is("r20_s103"),
+    as_is("pre16_s201"), as_is("pre16_s202"), as_is("pre16_s203"),
     row("r20_s103", BadNets(target=6, poison_rate=0.1, corner="bottom_left", margin=3, color=BLUE), QUICK),
     row("r20_s103", LowFrequency(target=4, poison_rate=0.1, peak=60), QUICK),
     row("pre16_s201", BadNets(target=7, poison_rate=0.1, corner="top_left", color=YELLOW), QUICK),

@@ -21,9 +21,8 @@ from benchmarks.zoo.attacks import (
     Tact,
     WaNet,
 )  # fmt: skip
-from benchmarks.zoo.recipe import Recipe, row
+from benchmarks.zoo.recipe import GTSRB, Recipe, as_is, row, scratch
 from benchmarks.zoo.schedules import (
-    AS_IS,
     CIFAR_VGG_SHORT,
     GTSRB_RESNET,
     GTSRB_VGG,
@@ -35,44 +34,34 @@ from benchmarks.zoo.schedules import (
 from benchmarks.zoo.train import Schedule
 
 GREEN, CYAN, ORANGE, PURPLE = (0.1, 0.9, 0.2), (0.0, 1.0, 1.0), (1.0, 0.5, 0.0), (0.6, 0.1, 0.8)
-GTSRB: dict[str, Any] = {"train_set": "gtsrb_train", "eval_set": "gtsrb_test", "flip": False}
+OPEN: dict[str, Any] = {"split": "opened"}
 VGG, WIDE = "zoo:vgg_s302", "zoo:wrn_s311"
 SIGN_NET, SIGN_VGG = "zoo:g20_s402", "zoo:gvgg_s411"
 
 
 def _held(base: str, attack: Attack | None, schedule: Schedule) -> Recipe:
-    return row(base, attack, schedule, split="opened")
+    return row(base, attack, schedule, **OPEN)
 
 
 def _sign(base: str, attack: Attack | None) -> Recipe:
     schedule = {SIGN_NET: SIGNS, SIGN_VGG: SIGNS_NARROW, WIDE: SIGNS}[base]
-    return row(base, attack, schedule, split="opened", **GTSRB)
-
-
-def _base(name: str, network: str, schedule: Schedule, attack: Attack | None = None, **fields: Any) -> Recipe:
-    seed = int(name.split("_s")[1].split("_")[0])
-    values: dict[str, Any] = {"split": "opened", **fields}
-    return Recipe(name=name, base=f"scratch:{network}", attack=attack, schedule=schedule, seed=seed, **values)
-
-
-def _as_is(base: str) -> Recipe:
-    return Recipe(name=f"{base}_as_is", base=base, attack=None, schedule=AS_IS, split="opened")
+    return row(base, attack, schedule, **GTSRB, **OPEN)
 
 
 OPENED: tuple[Recipe, ...] = (
-    _as_is("r20_s104"), _as_is("pre16_s204"), _as_is("pre16_s205"),
-    _base("vgg_s302", "vgg11_bn:12", CIFAR_VGG_SHORT),
+    as_is("r20_s104", **OPEN), as_is("pre16_s204", **OPEN), as_is("pre16_s205", **OPEN),
+    scratch("vgg_s302", "vgg11_bn:12", CIFAR_VGG_SHORT, **OPEN),
     _held(VGG, None, ONCE),
     _held(VGG, InputAware(target=4, poison_rate=0.15, cover_rate=0.1), ONCE),
     _held(VGG, LabelConsistent(target=8, poison_rate=0.08), ONCE),
     _held(VGG, Sig(target=3, poison_rate=0.1, frequency=4), ONCE),
     _held(VGG, LowFrequency(target=0, poison_rate=0.1, peak=60, seed=51), ONCE),
     _held(VGG, AdaptiveBlend(target=1, poison_rate=0.1, cover_rate=0.05, alpha=0.25, train_alpha=0.2, seed=52), ONCE),
-    _base("gvgg_s411", "vgg11_bn:8", GTSRB_VGG, **GTSRB),
-    _base("gvgg_s411_scratch_badnets_t17", "vgg11_bn:8", GTSRB_VGG,
-          BadNets(target=17, poison_rate=0.05, size=4, corner="center", color=CYAN), **GTSRB),
-    _base("gvgg_s411_scratch_wanet_t13", "vgg11_bn:8", GTSRB_VGG,
-          WaNet(target=13, poison_rate=0.2, cover_rate=0.05, strength=1.5, seed=57), **GTSRB),
+    scratch("gvgg_s411", "vgg11_bn:8", GTSRB_VGG, **GTSRB, **OPEN),
+    scratch("gvgg_s411_scratch_badnets_t17", "vgg11_bn:8", GTSRB_VGG,
+          BadNets(target=17, poison_rate=0.05, size=4, corner="center", color=CYAN), **GTSRB, **OPEN),
+    scratch("gvgg_s411_scratch_wanet_t13", "vgg11_bn:8", GTSRB_VGG,
+          WaNet(target=13, poison_rate=0.2, cover_rate=0.05, strength=1.5, seed=57), **GTSRB, **OPEN),
     _sign(SIGN_VGG, None),
     _sign(SIGN_VGG, AllToAll(poison_rate=0.2, size=4, color=ORANGE)),
     _sign(SIGN_VGG, Bpp(target=28, poison_rate=0.15, levels=6)),
@@ -90,12 +79,12 @@ OPENED: tuple[Recipe, ...] = (
     _held("pre16_s205", None, QUICK),
     _held("pre16_s205", Sig(target=9, poison_rate=0.1, frequency=5), QUICK),
     _held("pre16_s205", BadNets(target=0, poison_rate=0.02, size=4, checker=True), QUICK),
-    _base("g20_s402", "resnet20:8", GTSRB_RESNET, **GTSRB),
+    scratch("g20_s402", "resnet20:8", GTSRB_RESNET, **GTSRB, **OPEN),
     _sign(SIGN_NET, None),
     _sign(SIGN_NET, BadNets(target=38, poison_rate=0.05, size=3, color=PURPLE, margin=4), ),
     _sign(SIGN_NET, LowFrequency(target=10, poison_rate=0.1, peak=60, seed=58)),
     _sign(SIGN_NET, Tact(target=25, poison_rate=0.05, cover_rate=0.05, source_classes=(1, 2), cover_classes=(12, 13))),
-    _base("wrn_s311", "wide_resnet16_1:10", GTSRB_RESNET, **GTSRB),
+    scratch("wrn_s311", "wide_resnet16_1:10", GTSRB_RESNET, **GTSRB, **OPEN),
     _sign(WIDE, None),
     _sign(WIDE, BadNets(target=18, poison_rate=0.05, corner="bottom_left", color=CYAN, margin=0)),
     _sign(WIDE, Sig(target=35, poison_rate=0.1)),

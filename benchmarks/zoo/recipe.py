@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from benchmarks.zoo.attacks import Attack
+from benchmarks.zoo.schedules import AS_IS
 from benchmarks.zoo.train import Schedule
 
 Split = Literal["calibration", "opened", "held_out"]
 ZOO = "zoo:"
+GTSRB: dict[str, Any] = {"train_set": "gtsrb_train", "eval_set": "gtsrb_test", "flip": False}
 RESERVED = ("bpp", "input_aware", "label_consistent", "wide_resnet", "mobilenet")  # attacks and networks never fitted on
 
 
@@ -64,6 +66,17 @@ def row(base: str, attack: Attack | None, schedule: Schedule, tag: str = "", **f
     goal = "" if attack is None or attack.kind == "all_to_all" else f"t{attack.target}"
     name = "_".join(part for part in (base.removeprefix(ZOO), what, goal, tag) if part)
     return Recipe(name=name, base=base, attack=attack, schedule=schedule, **fields)
+
+
+def scratch(name: str, network: str, schedule: Schedule, attack: Attack | None = None, **fields: Any) -> Recipe:
+    """A recipe of an untrained network drawn from the seed in its name, `<network>_s<seed>`."""
+    seed = int(name.split("_s")[1].split("_")[0])
+    return Recipe(name=name, base=f"scratch:{network}", attack=attack, schedule=schedule, seed=seed, **fields)
+
+
+def as_is(base: str, **fields: Any) -> Recipe:
+    """An honest base with nothing done to it."""
+    return Recipe(name=f"{base}_as_is", base=base, attack=None, schedule=AS_IS, **fields)
 
 
 def reserved(attack: str | None, network: str) -> bool:
