@@ -52,6 +52,13 @@ def target_margin(model: Suspect, trigger: Trigger, images: Tensor, labels: Tens
     return float((logits[:, trigger.target_class] - logits.gather(1, labels[others, None])[:, 0]).mean())
 
 
+def moved(model: Suspect, before: Suspect) -> float:
+    """The squared length of what changed in the weights and buffers, as a share of what they were."""
+    old = before.state()
+    change = sum(float((after - old[name]).square().sum()) for name, after in model.state().items())
+    return change / sum(float(value.square().sum()) for value in old.values())
+
+
 def same_weights(first: Suspect, second: Suspect) -> bool:
     one, other = first.state(), second.state()
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
