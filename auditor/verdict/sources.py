@@ -24,7 +24,7 @@ from auditor.verdict.pairs import pair_standings
 
 STANDS_OUT = 5.0  # what honest models reach, and backdoored ones: benchmarks/RESULTS.md, "sources"
 SHIFT_RATIO = 0.1  # of the next step's cost
-LEAST_RATIO = 1e-3
+LEAST_RATIO, LEAST_COST = 1e-3, 1e-12
 STRONGEST, NEARER = 6.0, 0.75
 FEWEST_FLIPS = 2
 PERMUTES = 0.5  # of the classes
@@ -62,7 +62,7 @@ def standing_shift(shifts: Sequence[Shift]) -> tuple[Shift, float] | None:
         own = sorted((s for s in shifts if s.family == family), key=lambda s: (not s.works, s.cost))
         if len(own) < 2 or not own[0].works:
             continue
-        ratio = own[0].cost / min(s.cost for s in own[1:])
+        ratio = max(own[0].cost, LEAST_COST) / max(min(s.cost for s in own[1:]), LEAST_COST)
         if ratio <= SHIFT_RATIO and (best is None or ratio < best[1]):
             best = own[0], max(ratio, LEAST_RATIO)
     return best
@@ -84,7 +84,7 @@ def weigh_sources(
     standing_KK, _ = pair_standings(found.cost)
     for source, target in np.argwhere(np.nan_to_num(standing_KK, nan=-np.inf) >= STANDS_OUT).tolist():
         if (source, target) in found.pairs and (not targets or target in targets):
-            trigger = _stronger(found.pairs[source, target], float(np.nanmedian(found.cost) / found.cost[source, target]))
+            trigger = _stronger(found.pairs[source, target], float(np.nanmedian(found.cost)) / max(float(found.cost[source, target]), LEAST_COST))
             standing, other = float(standing_KK[source, target]) / STANDS_OUT, said != target
             leads.append(_lead("source_specific", [trigger], standing, suspect, images[other], labels[other]))
     return sorted(leads, key=lambda lead: (not lead.confirmed, lead.kind, -lead.standing))

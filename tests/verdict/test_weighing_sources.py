@@ -48,6 +48,7 @@ def decision(label="no_evidence", score=0.2) -> Decision:
     ([(1, 1.0, True), (2, 0.9 * SHIFT_RATIO, True), (3, 1.2, False)], 2),
     ([(1, 1.0, True), (2, 1.1 * SHIFT_RATIO, True), (3, 1.2, False)], None),  # honest steps differ as much
     ([(1, 1.0, False), (2, 0.9 * SHIFT_RATIO, False)], None),  # it does not work
+    ([(1, 0.0, True), (2, 0.0, True)], None),  # a network that any trigger moves every way
     ([(2, 0.1, True)], None),  # nothing to compare it with
     ([], None),
 ])  # fmt: skip
