@@ -20,17 +20,15 @@ from torch import Tensor
 from auditor.domain import Attempt, Verification
 from auditor.events import AttemptFinished, Control, Event
 from auditor.metrics import wilson
+from auditor.portfolio import plan
 from auditor.search import FAMILIES
 from auditor.search.synthesis import Budget, Candidate, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
-from auditor.unlearn import configured
 from auditor.unlearn.baselines import BASELINES
 from auditor.unlearn.method import Method, Monitor, Task, watched
 from auditor.verification import ALLOWED_FLIPS, Held, Searchable, verify
 
-AUTO = ("refit", "prune")  # edit keeps less accuracy than either (benchmarks/RESULTS.md, "remove")
-ROUNDS = 3
 TWINS = Budget(restarts=1, first_steps=0, steps=50, refine_steps=0, batch_size=16)
 TWIN_RESTARTS = 4
 HARDENED = ("refit",)  # cheap enough to be run again before the dear verification
@@ -71,11 +69,12 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Remedy:
-    """What came of it: the best model, its verification and whether it was accepted."""
+    """What came of it: the best model, what made it, its verification and whether it was accepted."""
 
     model: Suspect | None
     method: str
-    verification: Verification | None
+    made_by: Method | None = None
+    verification: Verification | None = None
     attempts: list[Attempt] = field(default_factory=list)
 
     @property
@@ -90,40 +89,32 @@ def find_remedy(
 
     `settings` are hyper-parameters of the method. Raises UsageError when they do not fit it.
     """
-    chosen = configured(method, settings)
+    left = plan(method, settings, case.triggers, len(case.work))
     attempts: list[Attempt] = []
-    best = Remedy(model=None, method=method, verification=None, attempts=attempts)
+    best = Remedy(model=None, method=method, attempts=attempts)
     extra: list[Trigger] = []
-    plan = rounds(method)
-    while plan:
-        name = plan.pop(0)
-        tried, attempt = yield from _attempt(case, chosen[name], extra, is_last=method != "auto")
+    while left:
+        chosen = left.pop(0)
+        tried, attempt = yield from _attempt(case, chosen, extra, is_last=method != "auto")
         attempts.append(attempt)
-        yield AttemptFinished(method=name, accepted=attempt.accepted, reason=attempt.reason)
+        yield AttemptFinished(method=chosen.name, accepted=attempt.accepted, reason=attempt.reason)
         if best.verification is None or _is_better(tried, best):
             best = replace(tried, attempts=attempts)
-        if best.accepted or case.control.stop_requested or not plan:
+        if best.accepted or case.control.stop_requested or not left:
             break
         fresh: list[Trigger] = []
         if tried.model is not None and tried.verification is not None:
             fresh = yield from _cheap_twins(tried.model, case, case.work, case.seed + SEED_OFFSET + len(extra))
         extra += fresh
-        plan = plan if fresh else [other for other in plan if other != name]  # again it would do the same
+        left = left if fresh else [other for other in left if other != chosen]  # again it would do the same
     return best
-
-
-def rounds(method: str) -> list[str]:
-    """The methods to try, in order. Each has several chances: what singled a model out again helps the next."""
-    if method in BASELINES:
-        return [method]  # it sees no triggers, so that a second time it would do the same
-    return [name for name in AUTO for _ in range(2)] if method == "auto" else [method] * ROUNDS
 
 
 def _attempt(
     case: Case, method: Method, extra: Sequence[Trigger], *, is_last: bool
 ) -> Generator[Event, None, tuple[Remedy, Attempt]]:
     started = time.monotonic()
-    model = yield from _unlearn(case, method, case.work, extra)
+    model = yield from unlearned(case, method, case.work, extra)
     reading, before = case.monitor(model), case.monitor(case.suspect)
     failed = reading.attack_success_rate > ALLOWED_FLIPS or before.clean_accuracy - reading.clean_accuracy > WORK_LOSS
     verification: Verification | None = None
@@ -134,18 +125,18 @@ def _attempt(
         )
     count = len(case.work)
     attempt = Attempt(
-        method=method.name, parameters=_parameters(method), seconds=time.monotonic() - started,
+        method=method.name, parameters=parameters(method), seconds=time.monotonic() - started,
         accepted=verification is not None and verification.passed, reason=_reason(verification, failed),
         clean_accuracy=wilson(round(reading.clean_accuracy * count), count),
         proxy_attack_success_rate=wilson(round(reading.attack_success_rate * count), count),
         parameters_changed=_changed(case.suspect, model),
     )  # fmt: skip
-    return Remedy(model=model, method=method.name, verification=verification), attempt
+    return Remedy(model=model, method=method.name, made_by=method, verification=verification), attempt
 
 
-def _unlearn(case: Case, method: Method, indices: Tensor, extra: Sequence[Trigger]) -> Generator[Event, None, Suspect]:
+def unlearned(case: Case, method: Method, indices: Tensor, extra: Sequence[Trigger]) -> Generator[Event, None, Suspect]:
     """The method's model from these images alone: triggers are synthesized on them too."""
-    triggers = [] if method.name in BASELINES else (yield from _every_trigger(case, indices, extra))
+    triggers = [] if method.name in BASELINES else (yield from every_trigger(case, indices, extra))
     task = Task(
         suspect=case.suspect, images=case.every_image[indices], labels=case.every_label[indices], triggers=triggers,
         monitor=case.monitor, seed=case.seed, control=case.control,
@@ -160,7 +151,7 @@ def _unlearn(case: Case, method: Method, indices: Tensor, extra: Sequence[Trigge
     return model
 
 
-def _every_trigger(case: Case, indices: Tensor, extra: Sequence[Trigger]) -> Generator[Event, None, list[Trigger]]:
+def every_trigger(case: Case, indices: Tensor, extra: Sequence[Trigger]) -> Generator[Event, None, list[Trigger]]:
     """The confirmed triggers, others like them synthesized on these images, and what later rounds found."""
     key = indices.numpy().tobytes()
     if key not in case.twins:
@@ -173,7 +164,7 @@ def _held(case: Case, method: Method, model: Suspect, extra: Sequence[Trigger]) 
     """The model with images it never met; when cross-fitting, a model refitted for each fold."""
     held = []
     for work, verify_on in case.folds:
-        fitted = model if case.basis == "held_out" else (yield from _unlearn(case, method, work, extra))
+        fitted = model if case.basis == "held_out" else (yield from unlearned(case, method, work, extra))
         held.append(Held(model=fitted, images=case.every_image[verify_on], labels=case.every_label[verify_on]))
     return held
 
@@ -221,7 +212,8 @@ def _reason(verification: Verification | None, failed: bool) -> str:
     return "Accepted by verification." + (" It looked worse on the work images." if failed else "")
 
 
-def _parameters(method: Method) -> dict[str, object]:
+def parameters(method: Method) -> dict[str, Any]:
+    """A method's hyper-parameters by name."""
     return {k: v for k, v in asdict(method).items() if k not in ("name", "is_reconstruction")}  # type: ignore[call-overload]
 
 

@@ -1,22 +1,25 @@
 """Measures a sanitized model afresh, trusting nothing that the method said of it.
 
 Three questions: do the triggers still flip images that no earlier stage saw, did the model keep
-its answers on clean ones, and does a fresh search, with new seeds over every family, find the
-removed target cheap again. ONNX parity, the fourth condition of `passed`, joins at export.
+its answers on clean ones (over all, in every class, and by the suspect's own beliefs), and does a
+fresh search, with new seeds over every family, find the removed target cheap again. ONNX parity, the fourth condition of `passed`, joins at export.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from auditor.domain import Change, Check, ClassEvidence, Rate, Verification, family_words
 from auditor.events import Control, Event
+from auditor.fidelity import belief_lost, lost_by_class
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
 from auditor.search.sources import search_sources
@@ -30,6 +33,8 @@ from auditor.verdict.weighing import Weighed, weigh
 
 ALLOWED_FLIPS = 0.10
 ALLOWED_LOSS = 0.03
+ALLOWED_CLASS_LOSS = 0.2
+ALLOWED_BELIEF = 0.05  # what it tells: benchmarks/RESULTS.md, "remove"
 STANDS_OUT_BELOW = 0.5
 SEED_OFFSET = 7919
 
@@ -69,7 +74,8 @@ def verify(
     changes = [trigger_change(suspect, held, *alike) for alike in apart]
     worst = max(changes, key=lambda pair: pair[0].after.rate or 0.0 if pair[0].after else 0.0, default=(Change(), Change()))
     flipped = [flips(held, *alike) for alike in apart]
-    checks = [_trigger_check(flipped), _accuracy_check(changed, sum(len(h.labels) for h in held))]
+    checks = [_trigger_check(flipped), _accuracy_check(changed, sum(len(h.labels) for h in held)),
+              _class_check(suspect, held), _belief_check(suspect, held)]  # fmt: skip
     fresh: list[ClassEvidence] = []
     decision: Decision | None = None
     if all(check.passed for check in checks):
@@ -165,6 +171,29 @@ def _accuracy_check(newly_wrong: int, count: int) -> Check:
     return Check(
         name="Clean accuracy is kept", passed=newly_wrong <= allowed,
         measured=f"{newly_wrong} more of {count} held-out images wrong than before", allowed=f"at most {allowed}",
+    )  # fmt: skip
+
+
+def _class_check(suspect: Suspect, held: Sequence[Held]) -> Check:
+    """No class may pay for the others: one of few images may lose one of them, by chance."""
+    labels = np.concatenate([h.labels.numpy() for h in held])
+    before, after = (np.concatenate([(model or h.model).predict(h.images) for h in held]) == labels for model in (suspect, None))
+    beyond = {k: (lost, count) for k, (lost, count) in lost_by_class(before, after, labels).items()
+              if lost > max(1, int(ALLOWED_CLASS_LOSS * count))}  # fmt: skip
+    worst = max(beyond, key=lambda k: beyond[k][0] / beyond[k][1], default=None)
+    return Check(
+        name="Every class keeps its recall", passed=worst is None, allowed=f"at most 1, or {ALLOWED_CLASS_LOSS:.0%} of a class",
+        measured="no class lost more" if worst is None else f"class {worst}: {beyond[worst][0]} more of {beyond[worst][1]} wrong than before",
+    )  # fmt: skip
+
+
+def _belief_check(suspect: Suspect, held: Sequence[Held]) -> Check:
+    """Finer than the labels of a few images: what the suspect's own probabilities say is lost."""
+    lost = float(torch.cat([belief_lost(suspect, h.model, h.images) for h in held]).mean()) if held else math.nan
+    return Check(
+        name="Answers stay the suspect's", passed=lost <= ALLOWED_BELIEF,
+        measured=f"{lost:.1%} of accuracy lost by the suspect's own probabilities, on shifted held-out images",
+        allowed=f"at most {ALLOWED_BELIEF:.0%}",
     )  # fmt: skip
 
 

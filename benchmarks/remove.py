@@ -5,7 +5,7 @@
 
 A row a cell (model, images, seed, method), written when it is done; the same command goes on where it stopped. A
 model is scanned once for all methods; where the scan finds no backdoor there is nothing to remove, and its rows say
-so. Accuracy, ASR and RA are measured on 1,500 images that no stage saw, with the attack's own trigger, which no
+so. `auto` is the whole of `auditor audit`, verified; the methods run once each, unverified. Accuracy, ASR and RA are measured on 1,500 images that no stage saw, with the attack's own trigger, which no
 method sees; DER is (max(0, ASR drop) - max(0, accuracy drop) + 1) / 2 (Zhu et al., ICCV 2023). Every baseline is
 measured in two settings, for few images and as published; it is compared in the one with the higher mean DER.
 """
@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from benchmarks.detect.cells import initialisation, sample
 from benchmarks.detect.statistics import Estimate, difference, estimate, mean_of
 from benchmarks.flags import choose, tell, zoo_parser
 from benchmarks.measuring import write_clean
-from benchmarks.one_run import run_once
+from benchmarks.removing import Alone, by_audit, scan_once
 from benchmarks.rows import Row, append_row, commit, latest, rate_cell, read_rows, table
 from benchmarks.zoo import networks
 from benchmarks.zoo.build import Model, load_model, manifest
@@ -40,9 +40,9 @@ from benchmarks.zoo.train import measure
 
 EVALUATED = 1500
 KEY = ("model", "images", "seed", "method")
+OUTCOMES = {True: "passed", False: "not removed", None: "not verified"}
 PUBLISHED = {f"{name} (published)": name for name in BASELINES}
 KNOWN = ("auto", *(n for n in METHODS if n not in BASELINES), *(s for pair in zip(BASELINES, PUBLISHED, strict=True) for s in pair))
-SANITIZED = ("sanitized.safetensors", "evidence/candidate_sanitized.safetensors")
 MODELS = ("model", "attack", "images", "method", "passed", "accuracy before", "after", "ASR before", "after", "RA after",
           "DER", "unlearning: seconds", "commit")  # fmt: skip
 MEANS = ("images", "method", "models", "not found", "passed", "passed above 10 % ASR", "ASR after", "accuracy lost",
@@ -64,39 +64,6 @@ def evaluation(model: Row) -> Images:
     return every.take(slice(0, EVALUATED))
 
 
-def scan_once(model: Row, clean: Path, folder: Path, *, seed: int, threads: int) -> Row:
-    """The result of scanning the model into `folder`/scan, from there when it was scanned before."""
-    run = folder / "scan"
-    if not (run / "result.json").is_file():
-        shutil.rmtree(run, ignore_errors=True)
-        run_once("scan", Path(model["path"]), clean, threads=threads, seed=seed, output=str(run))
-    from benchmarks.measuring import read_run
-
-    plain: Row = to_plain(read_run(run))
-    return plain
-
-
-def remove(model: Row, method: str, clean: Path, folder: Path, *, seed: int, threads: int) -> Row:
-    """Unlearn with one method, going on from the scan, and measure what it left."""
-    run = folder / method.replace(" (", "_").rstrip(")")
-    shutil.rmtree(run, ignore_errors=True)
-    shutil.copytree(folder / "scan", run)
-    told = run_once("audit", Path(model["path"]), clean, threads=threads, published=method in PUBLISHED, seed=seed,
-                    method=PUBLISHED.get(method, method), output=str(run))  # fmt: skip
-    result = told["result"]
-    found = next((run / name for name in SANITIZED if (run / name).is_file()), None)
-    tried, verification = (result["unlearning"] or {}).get("tried", []), result["verification"] or {}
-    row: Row = {
-        "passed": verification.get("passed"), "kept": (result["unlearning"] or {}).get("method"),
-        "tried": [(a["method"], a["accepted"], a["seconds"], a["reason"]) for a in tried],
-        "unlearn_seconds": result["run"]["seconds"].get("unlearn"), "errors": result["errors"], "after": None,
-    }  # fmt: skip
-    if found is not None:
-        row["after"] = measured(load_model(Path(model["path"]).parent), evaluation(model), found)
-    shutil.rmtree(run)
-    return row
-
-
 def measured(model: Model, data: Images, weights: Path | None = None) -> Row:
     """Accuracy, ASR and RA of a model of the zoo, or of the same network with other weights."""
     net = model.net
@@ -112,21 +79,28 @@ def cells(model: Row, args: argparse.Namespace, images: int, seed: int, done: se
     wanted = [m for m in args.methods if args.again or (model["name"], images, seed, m) not in done]
     if not wanted:
         return
-    drawn = sample(model, images, seed)
+    drawn, path = sample(model, images, seed), Path(model["path"])
     folder = args.out.parent / "remove" / f"{model['name']}_{images}_{seed}_{commit()}"
     clean = write_clean(folder / "clean.npz", drawn.images.numpy(), drawn.labels.numpy())
-    verdict = scan_once(model, clean, folder, seed=seed, threads=args.threads)["verdict"] or {}
-    before = measured(load_model(Path(model["path"]).parent), evaluation(model))
+    flags = {"seed": seed, "threads": args.threads, "sources": args.sources}
+    verdict = scan_once(path, clean, folder, **flags)["verdict"] or {}
+    known, data = load_model(path.parent), evaluation(model)
+    before, alone = measured(known, data), None
     for method in wanted:
         row: Row = {
             "model": model["name"], "images": images, "seed": seed, "method": method, "attack": model["attack"],
             "split": model["split"], "base": initialisation(model), "verdict": verdict.get("label"),
             "targets": verdict.get("target_classes", []), "before": before, "commit": commit(),
         }  # fmt: skip
-        if verdict.get("label") == "backdoored":
-            row |= remove(model, method, clean, folder, seed=seed, threads=args.threads)
+        if verdict.get("label") == "backdoored" and method == "auto":
+            row |= by_audit(path, clean, folder, partial(measured, known, data), **flags)
+        elif verdict.get("label") == "backdoored":
+            alone = alone or Alone(path, clean, folder, **flags)
+            row |= alone.unlearn(PUBLISHED.get(method, method), published=method in PUBLISHED, measure=partial(measured, known, data))
         append_row(args.out, row)
         tell(f"{row['model']}, {images} images, {method}: {said(row)}")
+    if alone is not None:
+        alone.close()
 
 
 def said(row: Row) -> str:
@@ -135,7 +109,7 @@ def said(row: Row) -> str:
         return f"{row['verdict']}: nothing to remove" if row["verdict"] != "backdoored" else "no model came of it"
     rates = " ".join(f"{name} {100 * row[when][key]['rate']:.1f} %" for name, key in (("accuracy", "accuracy"), ("ASR", "attack_success_rate"))
                      for when in ("before", "after"))  # fmt: skip
-    return f"{'passed' if row['passed'] else 'not removed'}, before and after: {rates}"
+    return f"{OUTCOMES[row['passed']]}, before and after: {rates}"
 
 
 def model_table(rows: Sequence[Row]) -> str:
@@ -219,6 +193,7 @@ def methods(text: str) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = zoo_parser("remove", __doc__, images="50")
     parser.add_argument("--methods", type=methods, default=",".join(KNOWN), help="default %(default)s")
+    parser.add_argument("--sources", action="store_true", help="scan for source-specific and all-to-all backdoors too")
     parser.add_argument("--threads", type=int, default=1)
     return parser
 

@@ -16,6 +16,7 @@ from auditor import remedy
 from auditor.events import AttemptFinished, Control, Event, drain
 from auditor.images import split
 from auditor.metrics import accuracy, attack_success_rate
+from auditor.portfolio import plan
 from auditor.remedy import Case, Remedy, find_remedy
 from auditor.search.synthesis import PROFILES
 from auditor.suspect import Suspect
@@ -87,7 +88,8 @@ def use(monkeypatch: pytest.MonkeyPatch, *methods: Returns) -> None:
     """Make these the methods that `auto` tries."""
     for method in methods:
         monkeypatch.setitem(METHODS, method.name, method)
-    monkeypatch.setattr(remedy, "AUTO", tuple(method.name for method in methods))
+    chances = [method for method in methods for _ in range(2)]
+    monkeypatch.setattr(remedy, "plan", lambda name, *rest: list(chances) if name == "auto" else plan(name, *rest))
 
 
 def dodger() -> Suspect:
@@ -214,7 +216,7 @@ def test_a_baseline_sees_clean_images_alone(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(remedy, "_search_twins", search)
     for method in (baseline, ours):
-        drain(remedy._unlearn(make_case(), method, torch.arange(6), [TRIGGER]))
+        drain(remedy.unlearned(make_case(), method, torch.arange(6), [TRIGGER]))
 
     assert list(baseline.tasks[0].triggers) == []
     assert TRIGGER in ours.tasks[0].triggers and searched == ["search"]

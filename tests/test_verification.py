@@ -57,7 +57,7 @@ def test_the_honest_twin_is_the_perfect_remedy() -> None:
     verification, events = run(planted.planted(0.0))
 
     assert verification.passed, failed(verification)
-    assert len(verification.checks) == 3
+    assert len(verification.checks) == 5
     change = verification.attack_success_rate
     assert change.before is not None and change.after is not None
     assert (change.before.hits, change.before.total, change.after.hits) == (20, 20, 0)
@@ -120,6 +120,30 @@ def test_lost_accuracy_fails() -> None:
     assert not verification.passed
     after = verification.clean_accuracy.after
     assert after is not None and (after.hits, after.total) == (20, 24)
+
+
+def test_a_class_that_pays_for_the_others_fails() -> None:
+    """One class of six is lost on enough images that the total alone would let it pass."""
+    images, labels = planted.planted_images(240, seed=7)
+    few = torch.cat([torch.where(labels == 0)[0][:4], torch.where(labels != 0)[0]])
+    part = Held(model=forgetful(0), images=images[few], labels=labels[few])
+
+    verification, _ = run(forgetful(0), [part])
+
+    assert failed(verification) == ["Every class keeps its recall"]
+    [check] = [c for c in verification.checks if not c.passed]
+    assert check.measured == "class 0: 4 more of 4 wrong than before"
+
+
+def test_answers_that_only_the_labels_forgive_fail() -> None:
+    """On wrong labels no accuracy is lost; the suspect's own beliefs say what was."""
+    part = held(forgetful(0))
+    wrong = Held(model=part.model, images=part.images, labels=(part.labels + 1) % planted.CLASSES)
+
+    verification, _ = run(forgetful(0), [wrong])
+
+    assert "Answers stay the suspect's" in failed(verification)
+    assert "Every class keeps its recall" not in failed(verification)
 
 
 def test_newly_right_images_make_up_for_newly_wrong_ones() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -18,9 +18,8 @@ from auditor.pipeline.monitoring import make_monitor
 from auditor.pipeline.pictures import stamped_arrays
 from auditor.pipeline.probing import with_probes
 from auditor.pipeline.session import Session, Steps, as_indices, say_time
-from auditor.remedy import Case, find_remedy
+from auditor.remedy import Case, find_remedy, parameters
 from auditor.triggers import Trigger
-from auditor.unlearn import METHODS, configured
 from auditor.verification import Searchable
 
 ONNX, SAFETENSORS = "sanitized.onnx", "sanitized.safetensors"
@@ -61,29 +60,24 @@ def attend(session: Session) -> Steps:
 
 def unlearn(session: Session, method: str) -> Steps:
     """Sanitize a copy of the suspect, judged by verification; keeps the best model either way."""
-    case = _case(session)
+    case = removal_case(session)
     if case.basis == "cross_fitted":
         session.limit("With so few images verification is cross-fitted: each part was kept from a model of its own, and "
                       "the triggers they are tested with were synthesized on all of them.")  # fmt: skip
-    settings = session.request.settings
-    remedy = yield from find_remedy(case, method, settings)
+    remedy = yield from find_remedy(case, method, session.request.settings)
     session.sanitized = remedy.model
     session.pending = yield from with_probes(session, remedy.model, remedy.verification)
     yield from say_time(session, "unlearning and verifying: the best model so far is kept")
-    chosen = configured(method, settings)[remedy.method] if remedy.method in METHODS else None
+    made_by = remedy.made_by
     session.update(
         unlearning=Unlearning(
-            method=remedy.method, tried=remedy.attempts, reconstruction=chosen.is_reconstruction if chosen else False,
-            parameters={} if chosen is None else _fields(chosen),
+            method=remedy.method, tried=remedy.attempts, reconstruction=made_by is not None and made_by.is_reconstruction,
+            parameters={} if made_by is None else parameters(made_by),
         )
     )  # fmt: skip
 
 
-def _fields(method: Any) -> dict[str, Any]:
-    return {k: v for k, v in asdict(method).items() if k not in ("name", "is_reconstruction")}
-
-
-def _case(session: Session) -> Case:
+def removal_case(session: Session) -> Case:
     assert session.split is not None
     triggers = confirmed_triggers(session)
     return Case(

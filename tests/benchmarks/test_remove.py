@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def test_a_baseline_is_compared_in_its_better_setting() -> None:
 
 
 @pytest.fixture
-def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One model of a network that answers class 0, and runs that take no time; gives the list of runs."""
     net = networks.build("cifar:resnet20", len(CLASSES), 4, None)
     weights = {name: value.clone() for name, value in net.state_dict().items()}
@@ -73,24 +72,36 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]
     model = {"name": "m", "path": str(tmp_path / "m" / "model.pt"), "attack": "badnets", "split": "held_out", "honest": False,
              "base": "scratch:x", "seed": 1, "measured_on": "cifar10_val[:8]"}  # fmt: skip
     images = Images(images=torch.zeros(8, 3, 32, 32, dtype=torch.uint8), labels=torch.arange(8) % 4, class_names=CLASSES)
-    calls: list[tuple[str, str]] = []
+    calls: list[str] = []
 
-    def run_once(verb: str, path: Path, clean: Path, *, output: str, **flags: Any) -> dict[str, Any]:
-        calls.append((verb, flags.get("method", "") + (" as published" if flags.get("published") else "")))
-        folder = Path(output)
+    def scan_once(path: Path, clean: Path, folder: Path, **flags: Any) -> dict[str, Any]:
+        calls.append("scan")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").write_text(json.dumps({"verdict": "kept"}))
-        if verb == "audit":
-            save_file(weights, folder / "sanitized.safetensors")
-        return {"result": {"unlearning": {"method": "refit", "tried": []}, "verification": {"passed": True}, "errors": [],
-                           "run": {"seconds": {"unlearn": 3.0}}}}  # fmt: skip
+        save_file(weights, folder / "sanitized.safetensors")
+        return VERDICT
+
+    def by_audit(path: Path, clean: Path, folder: Path, measure: Any, **flags: Any) -> dict[str, Any]:
+        calls.append("audit")
+        return {"passed": True, "unlearn_seconds": 3.0, "after": measure(folder / "sanitized.safetensors")}
+
+    class Alone:
+        def __init__(self, path: Path, clean: Path, folder: Path, **flags: Any) -> None:
+            calls.append("alone")
+            self.weights = folder / "sanitized.safetensors"
+
+        def unlearn(self, name: str, *, published: bool, measure: Any) -> dict[str, Any]:
+            calls.append(name + " as published" * published)
+            return {"passed": None, "unlearn_seconds": 2.0, "after": measure(self.weights)}
+
+        def close(self) -> None:
+            calls.append("closed")
 
     monkeypatch.setattr(remove, "manifest", lambda _: [model])
     monkeypatch.setattr(remove, "sample", lambda *_: images)
     monkeypatch.setattr(remove, "evaluation", lambda _: images)
     monkeypatch.setattr(remove, "load_model", lambda _: Model(net=net, attack=BadNets(target=0, poison_rate=0.1), meta=meta))
-    monkeypatch.setattr(remove, "run_once", run_once)
-    monkeypatch.setattr(remove, "scan_once", lambda *a, **k: (run_once("scan", *a[:2], output=str(a[2] / "scan")), VERDICT)[1])
+    for name, fake in ("scan_once", scan_once), ("by_audit", by_audit), ("Alone", Alone):
+        monkeypatch.setattr(remove, name, fake)
     return calls
 
 
@@ -98,25 +109,26 @@ VERDICT = {"verdict": {"label": "backdoored", "target_classes": [0]}}
 
 
 def test_one_scan_serves_all_methods_and_rows_are_not_measured_twice(
-    zoo: list[tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    zoo: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["--methods", "refit,prune", "--out", str(tmp_path / "rows.jsonl")]
+    command = ["--methods", "auto,refit,prune", "--out", str(tmp_path / "rows.jsonl")]
 
     assert remove.main(command) == 0
-    assert zoo == [("scan", ""), ("audit", "refit"), ("audit", "prune")]
+    assert zoo == ["scan", "audit", "alone", "refit", "prune", "closed"]
     assert remove.main(command) == 0
-    assert len(zoo) == 3
+    assert len(zoo) == 6
 
     rows = read_rows(tmp_path / "rows.jsonl")
-    assert [(r["method"], r["passed"], r["unlearn_seconds"]) for r in rows] == [("refit", True, 3.0), ("prune", True, 3.0)]
+    assert [(r["method"], r["passed"], r["unlearn_seconds"]) for r in rows] == [
+        ("auto", True, 3.0), ("refit", None, 2.0), ("prune", None, 2.0)]
     assert rows[0]["after"] == rows[0]["before"]  # the same weights
-    assert "| m | badnets | 50 | refit | yes |" in capsys.readouterr().out
+    assert "| m | badnets | 50 | auto | yes |" in capsys.readouterr().out
 
 
-def test_a_baseline_runs_in_both_settings(zoo: list[tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_baseline_runs_in_both_settings(zoo: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert remove.main(["--methods", "ft_sam, ft_sam (published)", "--out", str(tmp_path / "rows.jsonl")]) == 0
 
-    assert zoo == [("scan", ""), ("audit", "ft_sam"), ("audit", "ft_sam as published")]
+    assert zoo == ["scan", "alone", "ft_sam", "ft_sam as published", "closed"]
     assert [r["method"] for r in read_rows(tmp_path / "rows.jsonl")] == ["ft_sam", "ft_sam (published)"]
     compared, every, *_ = capsys.readouterr().out.split("Every setting:")
     assert "| ft_sam |" in compared and "published" not in compared
@@ -124,7 +136,7 @@ def test_a_baseline_runs_in_both_settings(zoo: list[tuple[str, str]], tmp_path: 
 
 
 def test_where_nothing_is_found_there_is_nothing_to_remove(
-    zoo: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    zoo: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(VERDICT["verdict"], "label", "no_evidence")
 
@@ -132,7 +144,7 @@ def test_where_nothing_is_found_there_is_nothing_to_remove(
 
     [found] = read_rows(tmp_path / "rows.jsonl")
     assert found["verdict"] == "no_evidence" and "after" not in found
-    assert zoo == [("scan", "")]
+    assert zoo == ["scan"]
 
 
 def test_wrong_methods_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

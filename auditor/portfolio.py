@@ -1,0 +1,46 @@
+"""What `auto` tries on a model, in which order.
+
+By the kind of its triggers and the number of images, cheap before dear. Measured on calibration models
+(benchmarks/RESULTS.md, "remove"): `refit` leaves the least of a backdoor for its cost in accuracy, with a smaller
+weight less of both; `prune` comes near it where the trigger is a patch, and `sau`, which adds shared adversarial
+examples to the synthesized triggers, where it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from auditor.triggers import Trigger
+from auditor.unlearn import configured
+from auditor.unlearn.baselines import BASELINES
+from auditor.unlearn.method import Method
+from auditor.unlearn.refit import Refit
+
+CHANCES = 3
+GENTLE = 0.3  # of the stamped images' weight
+ENOUGH_TO_PRUNE = 30  # it judges its rounds on a tenth of the images
+
+
+def plan(method: str, settings: Mapping[str, Any], triggers: Sequence[Trigger], images: int) -> list[Method]:
+    """The methods to try in turn; what singled a model out again helps a method that comes twice.
+
+    Raises UsageError for a method that is not there, or when the settings do not fit it.
+    """
+    known = configured(method, settings)
+    if method in BASELINES:
+        return [known[method]]  # it sees no triggers, so that a second time it would do the same
+    if method != "auto":
+        return [known[method]] * CHANCES
+    is_patch = all(trigger.family == "patch" for trigger in triggers)
+    dear = [known["prune"], known["sau"]] if is_patch else [known["sau"], known["prune"]]
+    if images < ENOUGH_TO_PRUNE:
+        dear.remove(known["prune"])
+    return [known["refit"], known["refit"], gentle(known["refit"]), *dear]
+
+
+def gentle(refit: Method) -> Method:
+    """`refit` that gives clean images more weight beside stamped ones."""
+    assert isinstance(refit, Refit)
+    return replace(refit, weight=GENTLE * refit.weight)

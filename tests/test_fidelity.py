@@ -1,0 +1,56 @@
+"""What a sanitized model changed on clean images, on networks small enough to count by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from auditor.fidelity import belief_lost, lost_by_class, shifts
+from auditor.suspect import Suspect
+
+
+class Bright(nn.Module):
+    """Three logits of an image's mean brightness: (weight * mean, 0, -1)."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, images: Tensor) -> Tensor:
+        first = self.weight * images.mean((1, 2, 3))
+        return torch.stack([first, torch.zeros_like(first), torch.full_like(first, -1.0)], 1)
+
+
+def suspect(weight: float) -> Suspect:
+    return Suspect(Bright(weight), num_classes=3, input_shape=(1, 4, 4))
+
+
+def test_what_the_suspect_believed_is_what_is_lost() -> None:
+    images = torch.ones(2, 1, 4, 4)
+    first, second = (math.exp(logit) / (math.e**2 + 1 + 1 / math.e) for logit in (2.0, 0.0))
+
+    lost = belief_lost(suspect(2.0), suspect(-2.0), images)  # every answer goes from class 0 to class 1
+
+    assert lost.shape == (2 * 25,)
+    assert lost.numpy() == pytest.approx(first - second, abs=0.01)
+    assert float(belief_lost(suspect(2.0), suspect(0.5), images).abs().max()) == 0.0  # less sure, and the same answer
+
+
+def test_every_shift_comes_once_and_one_is_none() -> None:
+    image = torch.arange(16.0).view(1, 1, 4, 4)
+    moved = [tuple(x.flatten().tolist()) for x in shifts(image, reach=1)]
+
+    assert len(set(moved)) == 9
+    assert tuple(image.flatten().tolist()) in moved
+    assert len(list(shifts(torch.zeros(1, 1, 1, 1)))) == 1  # an image too small to be moved
+
+
+def test_losses_are_counted_class_by_class() -> None:
+    before = np.array([True, True, False, True, False])
+    after = np.array([False, False, True, True, True])
+
+    assert lost_by_class(before, after, [0, 0, 0, 4, 4]) == {0: (1, 3), 4: (-1, 2)}
