@@ -10,12 +10,15 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor.plain import to_plain
 from benchmarks.measuring import read_run
 from benchmarks.one_run import run_once
 from benchmarks.rows import Row
+
+if TYPE_CHECKING:
+    from auditor.suspect import Suspect
 
 SANITIZED = ("sanitized.safetensors", "evidence/candidate_sanitized.safetensors")
 Measure = Callable[[Path], Row]
@@ -70,18 +73,24 @@ class Alone:
         drain(every_trigger(self.case, self.case.work, []))
         self.synthesis_seconds = time.perf_counter() - began
 
-    def unlearn(self, name: str, *, published: bool, measure: Measure) -> Row:
-        """The method's row; `unlearn_seconds` counts the shared synthesis too where the method uses triggers."""
+    def model(self, name: str, *, published: bool = False) -> Suspect:
+        """What the method makes of the suspect, in one go."""
         from auditor.events import drain
-        from auditor.exporting import export_safetensors
         from auditor.remedy import unlearned
         from auditor.unlearn import METHODS
-        from auditor.unlearn.baselines import BASELINES, PUBLISHED
+        from auditor.unlearn.baselines import PUBLISHED
+
+        method = PUBLISHED[name] if published else METHODS[name]
+        return drain(unlearned(self.case, method, self.case.work, []))
+
+    def unlearn(self, name: str, *, published: bool, measure: Measure) -> Row:
+        """The method's row; `unlearn_seconds` counts the shared synthesis too where the method uses triggers."""
+        from auditor.exporting import export_safetensors
+        from auditor.unlearn.baselines import BASELINES
 
         meter, began = self.session.model.meter, time.perf_counter()
         before = meter.forward_images, meter.backward_images
-        method = PUBLISHED[name] if published else METHODS[name]
-        model = drain(unlearned(self.case, method, self.case.work, []))
+        model = self.model(name, published=published)
         seconds = time.perf_counter() - began + (0.0 if name in BASELINES else self.synthesis_seconds)
         path = self.run / "alone.safetensors"
         export_safetensors(model, path, keys=self.session.keys or None, metadata={})
