@@ -1,4 +1,4 @@
-"""What a sanitized model changed on clean images: how often it answers otherwise than the suspect, and in which classes.
+"""Whether a sanitized model answers clean images as the suspect did: over all, in every class, and by belief.
 
 A few held-out images cannot tell a small loss of accuracy by their labels: of 15 each is worth 7 points. The
 suspect's own probabilities on many shifted copies of them can, and need no label. Ours; what it is worth is measured
@@ -9,7 +9,8 @@ Legend: N images, C channels, H height, W width, K classes, S shifts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -18,9 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from auditor.adversarial import fast_math
+from auditor.domain import Check
 from auditor.suspect import Suspect
 
+Answers = NDArray[np.bool_]
+Labels = NDArray[np.int64]
+
 REACH = 2  # pixels
+ALLOWED_LOSS = 0.03
+ALLOWED_CLASS_LOSS = 0.2
+ALLOWED_BELIEF = 0.05
 
 
 def belief_lost(suspect: Suspect, model: Suspect, images: Tensor) -> Tensor:
@@ -45,7 +53,42 @@ def shifts(images: Tensor, reach: int = REACH) -> Iterator[Tensor]:
             yield padded[:, :, down : down + height, right : right + width]
 
 
-def lost_by_class(before: NDArray[np.bool_], after: NDArray[np.bool_], labels: Sequence[int] | NDArray[np.int64]) -> dict[int, tuple[int, int]]:
+def clean_checks(before: Answers, after: Answers, labels: Labels, belief: float) -> list[Check]:
+    """What verification asks of clean images: `before` and `after` (N,) say which were answered with their label."""
+    return [_accuracy_check(before, after), _class_check(before, after, labels), _belief_check(belief)]
+
+
+def _accuracy_check(before: Answers, after: Answers) -> Check:
+    """The loss may exceed what is allowed by one standard error, or few images would refuse what lost nothing."""
+    wrong, right = int((before & ~after).sum()), int((after & ~before).sum())
+    allowed = max(1, int(ALLOWED_LOSS * len(before) + math.sqrt(wrong + right)))
+    return Check(
+        name="Clean accuracy is kept", passed=wrong - right <= allowed,
+        measured=f"{wrong} of {len(before)} held-out images newly wrong, {right} newly right",
+        allowed=f"{allowed} more: {ALLOWED_LOSS:.0%} and one standard error",
+    )  # fmt: skip
+
+
+def _class_check(before: Answers, after: Answers, labels: Labels) -> Check:
+    """No class may pay for the others; one image of it may be lost by chance."""
+    lost = {k: (lost, count) for k, (lost, count) in lost_by_class(before, after, labels).items()
+            if lost > max(1, int(ALLOWED_CLASS_LOSS * count))}  # fmt: skip
+    worst = max(lost, key=lambda k: lost[k][0] / lost[k][1], default=None)
+    return Check(
+        name="Every class keeps its recall", passed=worst is None, allowed=f"1 more, or {ALLOWED_CLASS_LOSS:.0%} of a class",
+        measured="no class lost more" if worst is None else f"class {worst}: {lost[worst][0]} more of {lost[worst][1]} wrong than before",
+    )  # fmt: skip
+
+
+def lost_by_class(before: Answers, after: Answers, labels: Labels) -> dict[int, tuple[int, int]]:
     """Of every class its images newly wrong less those newly right, and how many it has; all arguments (N,)."""
-    classes = np.asarray(labels)
-    return {int(k): (int(before[classes == k].sum() - after[classes == k].sum()), int((classes == k).sum())) for k in np.unique(classes)}
+    return {int(k): (int(before[labels == k].sum() - after[labels == k].sum()), int((labels == k).sum())) for k in np.unique(labels)}
+
+
+def _belief_check(lost: float) -> Check:
+    """Finer than the labels of a few images."""
+    return Check(
+        name="Answers stay the suspect's", passed=lost <= ALLOWED_BELIEF,  # NaN, of no image, does not
+        measured=f"{lost:.1%} of accuracy lost by the suspect's own probabilities, on shifted held-out images",
+        allowed=f"at most {ALLOWED_BELIEF:.0%}",
+    )  # fmt: skip

@@ -7,7 +7,6 @@ fresh search, with new seeds over every family, find the removed target cheap ag
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from auditor.domain import Change, Check, ClassEvidence, Rate, Verification, family_words
 from auditor.events import Control, Event
-from auditor.fidelity import belief_lost, lost_by_class
+from auditor.fidelity import belief_lost, clean_checks
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
 from auditor.search.sources import search_sources
@@ -32,9 +31,6 @@ from auditor.verdict.sources import sentence, weigh_sources
 from auditor.verdict.weighing import Weighed, weigh
 
 ALLOWED_FLIPS = 0.10
-ALLOWED_LOSS = 0.03
-ALLOWED_CLASS_LOSS = 0.2
-ALLOWED_BELIEF = 0.05  # what it tells: benchmarks/RESULTS.md, "remove"
 STANDS_OUT_BELOW = 0.5
 SEED_OFFSET = 7919
 
@@ -69,13 +65,14 @@ def verify(
     With cross-fitting `held` pairs each fold's model with the images that it never met. The
     fresh search is run only when the held images let the model pass: it is the dear part.
     """
-    accuracy, changed = accuracy_change(suspect, held)
+    before, after = right_answers(suspect, held)
+    accuracy = Change(before=_rate(before), after=_rate(after))
     apart = by_content(triggers)
     changes = [trigger_change(suspect, held, *alike) for alike in apart]
     worst = max(changes, key=lambda pair: pair[0].after.rate or 0.0 if pair[0].after else 0.0, default=(Change(), Change()))
     flipped = [flips(held, *alike) for alike in apart]
-    checks = [_trigger_check(flipped), _accuracy_check(changed, sum(len(h.labels) for h in held)),
-              _class_check(suspect, held), _belief_check(suspect, held)]  # fmt: skip
+    labels, lost = (torch.cat(parts) for parts in zip(*((h.labels, belief_lost(suspect, h.model, h.images)) for h in held), strict=True))
+    checks = [_trigger_check(flipped), *clean_checks(before, after, labels.numpy(), float(lost.mean()))]
     fresh: list[ClassEvidence] = []
     decision: Decision | None = None
     if all(check.passed for check in checks):
@@ -92,11 +89,11 @@ def verify(
     )  # fmt: skip
 
 
-def accuracy_change(suspect: Suspect, held: Sequence[Held]) -> tuple[Change, int]:
-    """Clean accuracy before and after, and the images newly wrong minus those newly right."""
-    before = np.concatenate([suspect.predict(h.images) == h.labels.numpy() for h in held])
-    after = np.concatenate([h.model.predict(h.images) == h.labels.numpy() for h in held])
-    return Change(before=_rate(before), after=_rate(after)), int(before.sum() - after.sum())
+def right_answers(suspect: Suspect, held: Sequence[Held]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which held images (N,) the suspect, and which the sanitized model, answers with their label."""
+    before, after = ([model.predict(h.images) == h.labels.numpy() for h, model in zip(held, models, strict=True)]
+                     for models in ([suspect] * len(held), [h.model for h in held]))  # fmt: skip
+    return np.concatenate(before), np.concatenate(after)
 
 
 def by_content(triggers: Sequence[Trigger]) -> list[list[Trigger]]:
@@ -163,37 +160,6 @@ def _trigger_check(flipped: Sequence[Rate]) -> Check:
     return Check(
         name="Confirmed triggers no longer work", passed=worst.rate is not None and worst.rate <= ALLOWED_FLIPS,
         measured=f"{worst.hits} of {worst.total} held-out images flip (worst trigger)", allowed=f"at most {ALLOWED_FLIPS:.0%}",
-    )  # fmt: skip
-
-
-def _accuracy_check(newly_wrong: int, count: int) -> Check:
-    allowed = max(1, int(ALLOWED_LOSS * count))
-    return Check(
-        name="Clean accuracy is kept", passed=newly_wrong <= allowed,
-        measured=f"{newly_wrong} more of {count} held-out images wrong than before", allowed=f"at most {allowed}",
-    )  # fmt: skip
-
-
-def _class_check(suspect: Suspect, held: Sequence[Held]) -> Check:
-    """No class may pay for the others: one of few images may lose one of them, by chance."""
-    labels = np.concatenate([h.labels.numpy() for h in held])
-    before, after = (np.concatenate([(model or h.model).predict(h.images) for h in held]) == labels for model in (suspect, None))
-    beyond = {k: (lost, count) for k, (lost, count) in lost_by_class(before, after, labels).items()
-              if lost > max(1, int(ALLOWED_CLASS_LOSS * count))}  # fmt: skip
-    worst = max(beyond, key=lambda k: beyond[k][0] / beyond[k][1], default=None)
-    return Check(
-        name="Every class keeps its recall", passed=worst is None, allowed=f"at most 1, or {ALLOWED_CLASS_LOSS:.0%} of a class",
-        measured="no class lost more" if worst is None else f"class {worst}: {beyond[worst][0]} more of {beyond[worst][1]} wrong than before",
-    )  # fmt: skip
-
-
-def _belief_check(suspect: Suspect, held: Sequence[Held]) -> Check:
-    """Finer than the labels of a few images: what the suspect's own probabilities say is lost."""
-    lost = float(torch.cat([belief_lost(suspect, h.model, h.images) for h in held]).mean()) if held else math.nan
-    return Check(
-        name="Answers stay the suspect's", passed=lost <= ALLOWED_BELIEF,
-        measured=f"{lost:.1%} of accuracy lost by the suspect's own probabilities, on shifted held-out images",
-        allowed=f"at most {ALLOWED_BELIEF:.0%}",
     )  # fmt: skip
 
 
