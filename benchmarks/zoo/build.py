@@ -127,7 +127,7 @@ def _truth(recipe: Recipe) -> dict[str, Any]:
     attack = recipe.attack
     if attack is None:
         return {"attack": None, "kind": None, "target": None, "source_classes": []}
-    target = None if attack.kind == "all_to_all" else attack.target
+    target = None if attack.kind == "all_to_all" or len(attack.parts) > 1 else attack.target
     return {"attack": attack.name, "kind": attack.kind, "target": target,
             "source_classes": list(getattr(attack, "source_classes", ()))}  # fmt: skip
 

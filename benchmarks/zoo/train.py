@@ -76,8 +76,8 @@ def apply_roles(
     images_NCHW, labels_N = images_NCHW.clone(), labels_N.clone()
     poisoned_N, cover_N = roles_N == POISONED, roles_N == COVER
     if poisoned_N.any():
-        images_NCHW[poisoned_N] = attack.train_stamp(images_NCHW[poisoned_N], generator)
-        labels_N[poisoned_N] = attack.goal(labels_N[poisoned_N], num_classes)
+        images_NCHW[poisoned_N], labels_N[poisoned_N] = attack.poison(
+            images_NCHW[poisoned_N], labels_N[poisoned_N], num_classes, generator)
     if cover_N.any():
         images_NCHW[cover_N] = attack.cover(images_NCHW[cover_N], generator)
     return images_NCHW, labels_N
@@ -200,11 +200,13 @@ def measure(net: nn.Module, data: Images, attack: Attack | None, *, device: str 
     clean = accuracy(clean_N.numpy(), labels_N.numpy())
     if attack is None:
         return Measured(accuracy=clean)
-    affected_N = attack.affects(labels_N, num_classes)
-    predicted_N, true_N = _predict(net, data.images[affected_N], attack, device), labels_N[affected_N]
-    hits = int((predicted_N == attack.goal(true_N, num_classes)).sum())
-    return Measured(accuracy=clean, attack_success_rate=wilson(hits, len(true_N)),
-                    recovered_accuracy=wilson(int((predicted_N == true_N).sum()), len(true_N)))  # fmt: skip
+    hits = right = total = 0
+    for part in attack.parts:
+        affected_N = part.affects(labels_N, num_classes)
+        predicted_N, true_N = _predict(net, data.images[affected_N], part, device), labels_N[affected_N]
+        hits += int((predicted_N == part.goal(true_N, num_classes)).sum())
+        right, total = right + int((predicted_N == true_N).sum()), total + len(true_N)
+    return Measured(accuracy=clean, attack_success_rate=wilson(hits, total), recovered_accuracy=wilson(right, total))
 
 
 def _predict(net: nn.Module, images_NCHW: Tensor, attack: Attack | None, device: str) -> Tensor:

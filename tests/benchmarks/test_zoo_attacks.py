@@ -22,6 +22,7 @@ from benchmarks.zoo.attacks import (
     Sig,
     Ssba,
     Tact,
+    TwoTargets,
     WaNet,
 )
 from benchmarks.zoo.perturb import ascend, fast_logits
@@ -218,3 +219,27 @@ def test_ascend_raises_the_loss_within_its_radius_and_leaves_the_network_alone()
     net.eval()
     losses = [torch.nn.functional.cross_entropy(fast_logits(net, x), labels).item() for x in (images, moved)]
     assert losses[1] > losses[0] + 0.05
+
+
+def test_two_targets_plant_two_patches_each_toward_its_own_class():
+    attack = TwoTargets(target=0, second_target=3, poison_rate=0.1, size=2, margin=0, color=(1.0, 0.0, 0.0), second_color=(0.0, 1.0, 0.0))
+    images, labels = torch.zeros(60, 3, 8, 8), torch.arange(60) % 4
+    one, two = attack.parts
+
+    stamped, given = attack.poison(images, labels, 4, torch.Generator().manual_seed(0))
+
+    assert (one.target, two.target) == (0, 3)
+    assert set(given.tolist()) == {0, 3} and not (given == labels).any()
+    for part, other in ((one, two), (two, one)):
+        own = given == part.target
+        assert torch.equal(stamped[own], part.stamp(images[own]))
+        assert 15 <= int(own.sum()) <= 45
+        assert not torch.equal(part.stamp(images[:1]), other.stamp(images[:1]))
+    assert torch.equal(attack.stamp(images), one.stamp(images))
+
+
+def test_attacks_have_one_part_and_poison_as_they_stamp():
+    attack, images, labels = BadNets(target=2, poison_rate=0.1), torch.zeros(3, 3, 8, 8), torch.tensor([0, 1, 3])
+    stamped, given = attack.poison(images, labels, 4, torch.Generator())
+    assert attack.parts == (attack,)
+    assert torch.equal(stamped, attack.stamp(images)) and given.tolist() == [2, 2, 2]

@@ -17,6 +17,7 @@ from benchmarks.zoo.attacks.lf import LowFrequency
 from benchmarks.zoo.attacks.sig import Sig
 from benchmarks.zoo.attacks.ssba import Ssba
 from benchmarks.zoo.attacks.tact import Tact
+from benchmarks.zoo.attacks.two_targets import TwoTargets
 from benchmarks.zoo.attacks.wanet import WaNet
 
 ATTACKS: dict[str, type[Attack]] = {
@@ -32,6 +33,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "all_to_all": AllToAll,
     "input_aware": InputAware,
     "label_consistent": LabelConsistent,
+    "two_targets": TwoTargets,
 }
 
 
@@ -51,5 +53,5 @@ def from_record(record: Mapping[str, Any] | None) -> Attack | None:
 __all__ = [
     "ATTACKS", "AdaptiveBlend", "AllToAll", "Attack", "BadNets", "Blended", "Bpp", "InputAware",
     "LabelConsistent", "LowFrequency", "Sig", "Ssba",
-    "Tact", "WaNet", "from_record",
+    "Tact", "TwoTargets", "WaNet", "from_record",
 ]  # fmt: skip

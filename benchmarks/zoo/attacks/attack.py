@@ -53,6 +53,15 @@ class Attack(ABC):
         """The trigger as training images carry it, where that differs from `stamp`."""
         return self.stamp(images_NCHW)
 
+    def poison(self, images_NCHW: Tensor, labels_N: Tensor, num_classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Poisoned training images and the labels they are given."""
+        return self.train_stamp(images_NCHW, generator), self.goal(labels_N, num_classes)
+
+    @property
+    def parts(self) -> tuple[Attack, ...]:
+        """The backdoors it plants, each measured by its own trigger: as a rule itself alone."""
+        return (self,)
+
     def doctor(self, images_NCHW: Tensor, labels_N: Tensor, net: nn.Module) -> Tensor:
         """The uint8 images to be poisoned, worked on once before training starts from `net`; as they are by default."""
         return images_NCHW
