@@ -83,6 +83,5 @@ CALIBRATION: tuple[Recipe, ...] = (
     row("r20_s103", Tact(target=9, poison_rate=0.06, cover_rate=0.06, source_classes=(3,), cover_classes=(4, 8)), QUICK),
     row("r20_s102", WaNet(target=2, poison_rate=0.1, cover_rate=0.05, strength=1.0), LONG, "long"),
     row("r20_s102", None, LONG, "long"),
-    row(VGG, BadNets(target=4, poison_rate=0.003, size=5, corner="bottom_left", color=MAGENTA), NARROW, "rare"),
     row(VGG, TwoTargets(target=1, second_target=8, poison_rate=0.06, color=BLUE), NARROW),
 )  # fmt: skip

@@ -65,7 +65,6 @@ HELD_OUT: tuple[Recipe, ...] = (
           Tact(target=3, poison_rate=0.06, cover_rate=0.06, source_classes=(8,), cover_classes=(1, 4), color=PINK),
           Sig(target=9, poison_rate=0.1, frequency=5),
           Ssba(target=0, poison_rate=0.1, peak=24, seed=77)),
-    row("zoo:vgg_s303", BadNets(target=7, poison_rate=0.003, size=5, corner="top_right", color=ORANGE), NARROW, "rare", split="held_out"),
     row("zoo:vgg_s304", TwoTargets(target=3, second_target=0, poison_rate=0.06, color=GREEN, corner="center"), ONCE, split="held_out"),
     scratch("pre8_s206", "preact_resnet18:8", CIFAR_VGG_SHORT, split="held_out"),
     *_all("pre8_s206", ONCE,

@@ -26,13 +26,13 @@ class Ft:
     are clipped to a norm of `clip_norm`, where that is not 0.
     """
 
-    epochs: int = 40
-    learning_rate: float = 3e-3
+    epochs: int = 60
+    learning_rate: float = 0.02
     momentum: float = 0.9
     weight_decay: float = 5e-4
     batch_size: int = 16
-    frozen_statistics: bool = True
-    clip_norm: float = 1.0
+    frozen_statistics: bool = False
+    clip_norm: float = 0.0
     name: str = "ft"
     is_reconstruction: bool = False
 
@@ -54,4 +54,4 @@ class Ft:
         return plain
 
 
-FT_PUBLISHED = Ft(epochs=100, learning_rate=0.01, batch_size=256, frozen_statistics=False, clip_norm=0.0)
+FT_PUBLISHED = Ft(epochs=100, learning_rate=0.01, batch_size=256)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 class FtSam(Ft):
     """Fine-tuning by the gradients at w + e, where e raises the loss most within |e / w| <= rho."""
 
-    rho: float = 2.0
+    epochs: int = 40
+    learning_rate: float = 0.01
+    rho: float = 4.0
     name: str = "ft_sam"
 
     def _gradients(self) -> Gradients:
@@ -29,6 +31,4 @@ class FtSam(Ft):
         return partial(sharpness_aware, rho=self.rho)
 
 
-FT_SAM_PUBLISHED = FtSam(
-    rho=2.0, epochs=100, learning_rate=0.01, batch_size=256, frozen_statistics=False, clip_norm=0.0
-)
+FT_SAM_PUBLISHED = FtSam(rho=2.0, epochs=100, learning_rate=0.01, batch_size=256)

@@ -26,8 +26,8 @@ class IBau:
     images a `perturbed_share` carry d, at least one. Batch-norm statistics stay frozen.
     """
 
-    rounds: int = 20
-    learning_rate: float = 3e-4
+    rounds: int = 40
+    learning_rate: float = 1e-3
     batch_size: int = 128
     inner_passes: int = 10
     inner_learning_rate: float = 10.0
