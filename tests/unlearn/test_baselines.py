@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from auditor.remedy import AUTO, rounds
+from auditor.portfolio import plan
 from auditor.unlearn import METHODS
 from auditor.unlearn.baselines import BASELINES, PUBLISHED
 
@@ -19,5 +19,5 @@ def test_both_settings_have_the_name_they_are_registered_under() -> None:
 
 
 def test_auto_uses_none_and_each_is_tried_once() -> None:
-    assert not set(AUTO) & set(BASELINES) and not set(rounds("auto")) & set(BASELINES)
-    assert all(rounds(name) == [name] for name in BASELINES)
+    assert not {method.name for method in plan("auto", {}, [], 100)} & set(BASELINES)
+    assert all([method.name for method in plan(name, {}, [], 100)] == [name] for name in BASELINES)
