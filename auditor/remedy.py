@@ -45,8 +45,8 @@ WORK_LOSS = 0.05
 class Case:
     """One model to sanitize. `images` and `labels` are work images; `folds` pairs the index
     arrays (work, verify) into `every_image`, one pair when images are held out for good.
-    `null_costs` are what triggers toward other classes of the suspect cost, by family. `twins`
-    keeps the triggers synthesized for a set of images, so that later rounds use them again."""
+    `null_costs` are what triggers toward other classes of the suspect cost, by family; `near` names
+    families beside the triggers' own in which a target came cheap too. `twins` keeps the triggers synthesized for a set of images, so that later rounds use them again."""
 
     suspect: Suspect
     every_image: Tensor
@@ -59,6 +59,7 @@ class Case:
     seed: int
     control: Control
     null_costs: Mapping[str, float] = field(default_factory=dict)
+    near: Sequence[str] = ()
     twins: dict[bytes, list[Trigger]] = field(default_factory=dict)
 
     @property
@@ -152,12 +153,18 @@ def unlearned(case: Case, method: Method, indices: Tensor, extra: Sequence[Trigg
 
 
 def every_trigger(case: Case, indices: Tensor, extra: Sequence[Trigger]) -> Generator[Event, None, list[Trigger]]:
-    """The confirmed triggers, others like them synthesized on these images, and what later rounds found."""
+    """The confirmed triggers, others like them synthesized on these images, and what later rounds found.
+
+    Triggers of families that are near count less: where the search has no name for a trigger, each of its
+    relatives covers another side of it (benchmarks/RESULTS.md, "remove").
+    """
     key = indices.numpy().tobytes()
     if key not in case.twins:
         case.twins[key] = yield from _twins(case.suspect, case, indices, case.seed + SEED_OFFSET)
+    kinds = {trigger.family for trigger in case.triggers}
+    alike, related = ([t for t in case.twins[key] if (t.family in kinds) is own] for own in (True, False))
     # Later triggers are often natural ones: they must not crowd out those of the backdoor itself.
-    return [*case.triggers, *case.twins[key]] * ORIGINAL_WEIGHT + [*extra]
+    return [*case.triggers, *alike] * ORIGINAL_WEIGHT + [*related, *extra]
 
 
 def _held(case: Case, method: Method, model: Suspect, extra: Sequence[Trigger]) -> Generator[Event, None, list[Held]]:
@@ -176,14 +183,14 @@ def _cheap_twins(model: Suspect, case: Case, indices: Tensor, seed: int) -> Gene
 
 
 def _twins(model: Suspect, case: Case, indices: Tensor, seed: int) -> Generator[Event, None, list[Trigger]]:
-    """Further triggers of the same kinds toward the same targets, from other seeds: an inexact one needs company."""
+    """Further triggers of these kinds toward the same targets, from other seeds: an inexact one needs company."""
     found = yield from _search_twins(model, case, indices, seed)
     return [c.trigger for c in found if c.cost is not None]
 
 
 def _search_twins(model: Suspect, case: Case, indices: Tensor, seed: int) -> Generator[Event, None, list[Candidate]]:
     targets = sorted({trigger.target_class for trigger in case.triggers if not trigger.source_classes})
-    kinds = {trigger.family for trigger in case.triggers}
+    kinds = {trigger.family for trigger in case.triggers} | set(case.near)
     if not targets:  # what minds the source is not found by a search over all images
         return []
     budget = replace(TWINS, families=tuple(name for name in FAMILIES if name in kinds))

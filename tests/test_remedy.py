@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,8 +18,8 @@ from auditor.events import AttemptFinished, Control, Event, drain
 from auditor.images import split
 from auditor.metrics import accuracy, attack_success_rate
 from auditor.portfolio import plan
-from auditor.remedy import Case, Remedy, find_remedy
-from auditor.search.synthesis import PROFILES
+from auditor.remedy import ORIGINAL_WEIGHT, Case, Remedy, find_remedy
+from auditor.search.synthesis import PROFILES, Budget
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn import METHODS
@@ -248,3 +249,21 @@ def test_stop_ends_after_the_attempt_in_work() -> None:
     assert not found.accepted
     assert found.model is not None
     assert np.isfinite(found.attempts[0].seconds)
+
+
+def test_triggers_of_near_families_join_and_count_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    near = Trigger(family="additive", target_class=planted.TARGET, parameters={"delta": TRIGGER.parameters["pattern"]})
+    searched: list[tuple[str, ...]] = []
+
+    def synthesized(*args: Any, budget: Budget, **rest: Any) -> Generator[Event, None, Any]:
+        searched.append(budget.families)
+        yield from ()
+        return SimpleNamespace(candidates=[SimpleNamespace(trigger=t, cost=1.0) for t in (TRIGGER, near)])
+
+    monkeypatch.setattr(remedy, "synthesize", synthesized)
+    case = replace(make_case(), near=["additive"])
+
+    found = drain(remedy.every_trigger(case, case.work, []))
+
+    assert searched == [("patch", "additive")]
+    assert (sum(t is TRIGGER for t in found), sum(t is near for t in found)) == (2 * ORIGINAL_WEIGHT, 1)

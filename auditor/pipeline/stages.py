@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -18,7 +19,7 @@ from auditor.pipeline.monitoring import make_monitor
 from auditor.pipeline.pictures import stamped_arrays
 from auditor.pipeline.probing import with_probes
 from auditor.pipeline.session import Session, Steps, as_indices, say_time
-from auditor.remedy import Case, find_remedy, parameters
+from auditor.remedy import CHEAP, Case, find_remedy, parameters
 from auditor.triggers import Trigger
 from auditor.verification import Searchable
 
@@ -79,12 +80,13 @@ def unlearn(session: Session, method: str) -> Steps:
 
 def removal_case(session: Session) -> Case:
     assert session.split is not None
-    triggers = confirmed_triggers(session)
+    triggers, verdict = confirmed_triggers(session), session.result.verdict
+    costs = null_costs(verdict)
     return Case(
         suspect=session.model, every_image=session.images, every_label=session.labels,
         folds=[(as_indices(w), as_indices(v)) for w, v in session.split.folds], basis=session.split.basis,
         triggers=triggers, monitor=make_monitor(session, triggers), seed=session.request.seed, control=session.control,
-        null_costs=null_costs(session.result.verdict),
+        null_costs=costs, near=near_families(verdict, costs),
         search=Searchable(images=session.images, labels=session.labels, classes=session.classes,
                           budget=FRESH, seed=session.request.seed, bank=bank_for(session, FRESH_PROFILE)),
     )  # fmt: skip
@@ -98,6 +100,14 @@ def null_costs(verdict: Verdict | None) -> dict[str, float]:
         if verdict and known is not None and evidence.target_class not in verdict.target_classes:
             costs.setdefault(evidence.family, []).append(known)
     return {family: median(found) for family, found in costs.items()}
+
+
+def near_families(verdict: Verdict | None, null_costs: Mapping[str, float]) -> list[str]:
+    """The families in which a target is reached at less than CHEAP of what other classes cost; of pixels, not of features,
+    whose generator takes long to train and whose triggers cost accuracy."""
+    found = {e.family for e in (verdict.per_class if verdict else []) if verdict and e.target_class in verdict.target_classes
+             and e.cost is not None and e.cost < CHEAP * null_costs.get(e.family, 0.0)}  # fmt: skip
+    return sorted(found - {"feature"})
 
 
 def export(session: Session) -> Steps:
