@@ -120,7 +120,7 @@ def _split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 def right_target(rows: Sequence[Row]) -> str:
     """Of detected models with one true target: those whose only found target it is."""
-    found = [r for r in rows if r["kind"] == "all_to_one" and is_detected(r)]
+    found = [r for r in rows if r["kind"] == "all_to_one" and r["true_target"] is not None and is_detected(r)]
     return rate_cell(wilson(sum(r["targets"] == [r["true_target"]] for r in found), len(found))) if found else "-"
 
 
