@@ -19,11 +19,12 @@ from auditor.plain import from_plain, to_plain
 from auditor.search.shared import SharedSearch, shared_search
 from auditor.search.shortlist import classes_to_search
 from auditor.search.sources import MOST_CLASSES, search_sources
-from auditor.search.synthesis import PROFILES, synthesize
+from auditor.search.synthesis import PROFILES, SearchResult, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn.twin import make_twin
 from auditor.verdict.decision import Decision, decide
+from auditor.verdict.removability import removability, with_removability
 from auditor.verdict.sources import weigh_sources, with_sources
 
 TWIN_AGREES = 0.02
@@ -71,9 +72,21 @@ def _search_and_decide(session: Session) -> Steps:
     )  # fmt: skip
     decision = decide(suspect, found, session.images[session.hold], session.labels[session.hold], session.class_names,
                       session.request.targets, bank_for(session, session.request.profile))  # fmt: skip
+    if decision.verdict.label == "backdoored" and session.request.profile == "deep":
+        return (yield from _with_removability(session, decision, found))
     if decision.verdict.label == "backdoored" or not wants_sources(session):
         return decision
     return (yield from _search_sources(session, decision))
+
+
+def _with_removability(session: Session, decision: Decision, found: SearchResult) -> Steps:
+    """What it would cost to unlearn the first trigger, beside triggers toward other classes."""
+    first, fit, hold = decision.findings[0], session.fit, session.hold
+    told = yield from removability(
+        session.model, found.candidates, first.target_class, first.family, session.images[fit], session.labels[fit],
+        session.images[hold], seed=session.request.seed, control=session.control,
+    )  # fmt: skip
+    return decision if told is None else replace(decision, verdict=with_removability(decision.verdict, told))
 
 
 def _prior(suspect: Suspect) -> NDArray[np.float64] | None:
