@@ -2,8 +2,9 @@
 
 By the kind of its triggers and the number of images, cheap before dear. Measured on calibration models
 (benchmarks/RESULTS.md, "remove"): `refit` leaves the least of a backdoor for its cost in accuracy, with a smaller
-weight less of both; `prune` comes near it where the trigger is a patch, and `sau`, which adds shared adversarial
-examples to the synthesized triggers, where it is not.
+weight less of both. `prune` and `sau`, which adds shared adversarial examples to the synthesized triggers, come near
+it where the trigger is a patch; where it is not, they keep accuracy and leave up to three times as much of the
+backdoor, which no check on synthesized triggers sees: they are not tried there.
 """
 
 from __future__ import annotations
@@ -33,10 +34,9 @@ def plan(method: str, settings: Mapping[str, Any], triggers: Sequence[Trigger], 
         return [known[method]]  # it sees no triggers, so that a second time it would do the same
     if method != "auto":
         return [known[method]] * CHANCES
-    is_patch = all(trigger.family == "patch" for trigger in triggers)
-    dear = [known["prune"], known["sau"]] if is_patch else [known["sau"], known["prune"]]
+    dear = [] if any(trigger.family != "patch" for trigger in triggers) else [known["prune"], known["sau"]]
     if images < ENOUGH_TO_PRUNE:
-        dear.remove(known["prune"])
+        dear = dear[1:]
     return [known["refit"], known["refit"], gentle(known["refit"]), *dear]
 
 
