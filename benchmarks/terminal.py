@@ -23,7 +23,7 @@ _PIECES = re.compile(
     r"\x1b\[(?P<row>\d*);?(?P<column>\d*)H|\x1b\[[0-9;:?<>=$ ]*[a-zA-Z~]|\x1b[P\]_][^\x1b\x07]*(?:\x07|\x1b\\)"
     r"|\x1b[()][A-Z0-9]|\x1b[=>78cM]|(?P<control>[\x00-\x1f])|(?P<text>[^\x00-\x1f]+)"
 )
-_UNFINISHED = re.compile(r"\x1b[^a-zA-Z~=>78]{0,64}$|\x1b[P\]_][^\x1b\x07]*\x1b?$")
+_UNFINISHED = re.compile(r"\x1b(?:\[[0-9;:?<>=$ ]*|[()])?$|\x1b[P\]_][^\x1b\x07]*\x1b?$")
 
 
 class NeverDrawnError(AssertionError):

@@ -13,9 +13,9 @@ def test_words_are_found_though_they_were_drawn_in_pieces() -> None:
 
 def test_a_sequence_that_is_cut_waits_for_its_end() -> None:
     screen = Screen(2, 10)
-    for part in ("a\x1b[2", ";4", "Hb\x1b", "[0mc"):
+    for part in ("a\x1b[2", ";4", "Hb\x1b", "[38;5;78", "mc\x1b]0;ti", "tle\x07d"):
         screen.feed(part)
-    assert screen.text == "a\n   bc"
+    assert screen.text == "a\n   bcd"
 
 
 def test_what_was_drawn_before_is_drawn_over_and_the_edge_holds() -> None:
