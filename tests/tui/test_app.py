@@ -83,7 +83,7 @@ def test_audit_screen_shows_the_outlier_by_sign_and_word(here: Path) -> None:
         first = [str(cell) for cell in table.get_row_at(0)]
         assert first[0] == "class 11" and first[1] == "! stands out"
         assert [str(cell) for cell in table.get_row_at(1)][1] == ""
-        assert "patch 50/60" in str(app.screen.query_one("Working Static", Static).render())
+        assert "patch 50/60" in str(app.screen.query_one("Working Steady", Static).render())
         await pilot.press("s")
 
     drive(steps, stream=recorded.hold(50))

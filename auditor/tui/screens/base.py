@@ -12,8 +12,8 @@ from auditor.tui.state import RunState
 if TYPE_CHECKING:
     from auditor.tui.app import AuditorApp
 
-TICK_S = 0.1
-CLOCK_TICKS = 10
+TICK_S = 0.25
+CLOCK_TICKS = 4
 
 
 class AuditorScreen(Screen[None]):

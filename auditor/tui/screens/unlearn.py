@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Footer
 
 from auditor.report.text import NOTHING, number, percent
 from auditor.tui.pictures import heated
@@ -22,6 +22,7 @@ from auditor.tui.widgets.log import RunLog
 from auditor.tui.widgets.method_form import MethodForm
 from auditor.tui.widgets.problem import Problem
 from auditor.tui.widgets.rail import StageRail
+from auditor.tui.widgets.steady import Steady
 from auditor.tui.widgets.thumbnails import Column, Thumbnails
 from auditor.tui.widgets.working import Working
 
@@ -50,7 +51,7 @@ class UnlearnScreen(RunningScreen):
                 yield MethodForm(classes="panel")
                 yield StageRail(classes="panel")
                 with VerticalScroll(id="attempts", classes="panel"):
-                    yield Static(id="attempt-words")
+                    yield Steady(wraps=True, id="attempt-words")
             with Vertical(id="main"):
                 with Horizontal(id="rates", classes="panel"):
                     yield Chart("clean", id="accuracy")
@@ -98,9 +99,7 @@ class UnlearnScreen(RunningScreen):
         self.query_one(Heading).draw(state)
         self.query_one(RunLog).draw(state)
         said = [line for attempt in state.attempts for line in attempt_lines(attempt)]
-        self.query_one("#attempt-words", Static).update(
-            Text("\n").join(said) if said else Text("none yet", style="dim")
-        )  # fmt: skip
+        self.query_one("#attempt-words", Steady).say(Text("\n").join(said) if said else Text("none yet", style="dim"))
         self._draw_attempt(state.attempts[-1] if state.attempts else Attempt(method=""))
         self.draw_clock(state)
 
