@@ -27,13 +27,17 @@ from auditor.tui.screens.unlearn import UnlearnScreen
 from auditor.tui.screens.verify import VerifyScreen
 from auditor.tui.state import RunState
 from auditor.tui.theme import DARK, DARK_TERMINAL, LIGHT, LIGHT_TERMINAL
+from auditor.tui.widgets.halfblock import HalfBlockImage, PictureWidget
 
 SCREENS = {screen.NAME: screen for screen in (AuditScreen, FindingScreen, UnlearnScreen, VerifyScreen, HistoryScreen)}
 _BACK = {"finding": "audit", "unlearn": "finding", "verify": "finding"}
 
 
 class AuditorApp(Runner):
-    """Six screens over one `RunState`; `stream` is the library's, in a process, unless a test hands over another."""
+    """Six screens over one `RunState`; `stream` is the library's, in a process, unless a test hands over another.
+
+    `picture` draws the trigger while it forms.
+    """
 
     TITLE = "auditor"
     CSS_PATH = "auditor.tcss"
@@ -50,8 +54,10 @@ class AuditorApp(Runner):
     ]
 
     def __init__(self, *, model: str = "", state: RunState | None = None, message: str = "",
-                 stream: Stream = process_stream, config: Config | None = None) -> None:  # fmt: skip
+                 stream: Stream = process_stream, config: Config | None = None,
+                 picture: type[PictureWidget] = HalfBlockImage) -> None:  # fmt: skip
         super().__init__(state or RunState(Request(model=model)), stream)
+        self.picture = picture
         self._config = config or Config()
         self._message = message
 

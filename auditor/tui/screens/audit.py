@@ -17,7 +17,7 @@ from auditor.tui.state import RunState
 from auditor.tui.text import shown
 from auditor.tui.widgets.chart import Chart
 from auditor.tui.widgets.class_table import ClassTable
-from auditor.tui.widgets.halfblock import HalfBlockImage
+from auditor.tui.widgets.halfblock import PictureWidget
 from auditor.tui.widgets.heading import Heading
 from auditor.tui.widgets.log import RunLog
 from auditor.tui.widgets.problem import Problem
@@ -43,7 +43,7 @@ class AuditScreen(RunningScreen):
             with Vertical(id="side"):
                 yield StageRail(classes="panel")
                 with Vertical(id="forming", classes="panel"):
-                    yield HalfBlockImage(empty="no trigger yet")
+                    yield self.auditor.picture(empty="no trigger yet")
                 with Vertical(id="curves", classes="panel"):
                     yield Chart("flips", id="flips")
                     yield Chart("loss", scale=None, id="loss")
@@ -73,7 +73,7 @@ class AuditScreen(RunningScreen):
 
     def _draw_forming(self, state: RunState) -> None:
         search = state.search
-        picture = self.query_one(HalfBlockImage)
+        picture = self.query_one(PictureWidget)
         if picture.pixels is not search.picture:
             picture.pixels = search.picture
         if search.picture_class is not None:

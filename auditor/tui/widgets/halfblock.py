@@ -19,17 +19,24 @@ SHADES = " ░▒▓█"
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-class HalfBlockImage(Widget):
-    """Shows `pixels`, (H, W, 3) in [0, 1], as large as fits; shading characters where there is no colour."""
+class PictureWidget(Widget):
+    """Shows `pixels`, (H, W, 3) in [0, 1], as large as fits, and says `empty` where there are none."""
 
-    DEFAULT_CSS = "HalfBlockImage { width: 1fr; height: 1fr; }"
+    DEFAULT_CSS = "PictureWidget { width: 1fr; height: 1fr; }"
 
     pixels: reactive[Pixels | None] = reactive(None, layout=False, always_update=True)
 
-    def __init__(self, *, empty: str = "", is_exact: bool = True, id: str | None = None) -> None:
-        """`empty` is said where there is no picture; `is_exact` keeps every pixel equally large."""
+    def __init__(self, *, empty: str = "", id: str | None = None) -> None:
         super().__init__(id=id)
         self._empty = empty
+
+
+class HalfBlockImage(PictureWidget):
+    """In characters that every terminal has; by shading where there is no colour."""
+
+    def __init__(self, *, empty: str = "", is_exact: bool = True, id: str | None = None) -> None:
+        """`is_exact` keeps every pixel equally large."""
+        super().__init__(empty=empty, id=id)
         self._is_exact = is_exact
         self._strips: list[Strip] = []
         self._drawn_at: Size | None = None
