@@ -111,7 +111,7 @@ class AuditorApp(Runner):
             case "tempo":
                 return state.is_replay and state.is_running
             case "resume":
-                return not state.is_running and not state.is_replay and bool(state.errors) and bool(state.verb)
+                return self.can_resume
         return True
 
     def show(self, name: str) -> None:

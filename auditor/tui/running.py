@@ -38,6 +38,7 @@ class Runner(Quiet):
         self.control = Control()
         self.tempo = Tempo()
         self._token = 0
+        self._was_stopped = False
 
     def show(self, name: str) -> None:
         """Go to a screen."""
@@ -105,13 +106,22 @@ class Runner(Quiet):
         self.state.clock.speed = 0.0 if self.tempo.is_paused else self.tempo.speed
         self.state.version += 1
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether the verb ended early, with an error or by a stop that came before a finding."""
+        state = self.state
+        is_early = bool(state.errors) or (self._was_stopped and not state.is_backdoored)
+        return bool(state.verb) and not state.is_running and not state.is_replay and is_early
+
     def action_resume(self) -> None:
-        """Run the verb that stopped once more: finished stages are not repeated."""
+        """Run the verb that ended early once more: finished stages are not repeated."""
         request = dataclasses.replace(self.state.request, force=False)
         self._begin(self.state.verb, request)
+        self.show("audit" if self.state.verb == "scan" else "unlearn")
         self.screen.refresh_bindings()
 
     def action_stop(self) -> None:
+        self._was_stopped = True
         self.control.stop()
         self.notify("Stopping: the stage finishes with the best so far.", markup=False)
 
@@ -141,6 +151,7 @@ class Runner(Quiet):
 
     def _begin(self, verb: str, request: Request, stream: Stream | None = None) -> None:
         self._token += 1
+        self._was_stopped = False
         self.control.cancel()
         self.control = Control(request.time_budget_s)
         self.state.begin(verb, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import Generator
@@ -204,6 +205,31 @@ def test_stop_finishes_with_the_best_so_far(here: Path) -> None:
         assert app.state.search.step < recorded.STEPS and not app.state.errors
 
     drive(steps, stream=recorded.hold())
+
+
+def test_a_stop_before_anything_was_found_can_be_taken_back(here: Path) -> None:
+    early = Verdict(label="inconclusive", score=None, reasons=["The search did not get far enough."])
+    inner, results = recorded.hold(), [early]
+
+    def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        found = yield from inner(verb, request, control)
+        return dataclasses.replace(found, verdict=results.pop()) if results else found
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.state.search.step > 0)
+        await pilot.press("s")
+        await until(pilot, on(app, "finding"))
+        assert app.state.verdict is not None and app.state.verdict.label == "inconclusive"
+        # When: the search is taken up again, and ends by itself
+        await pilot.press("r")
+        await until(pilot, lambda: app.state.is_backdoored and on(app, "finding")())
+        # Then: the table follows the second search, and nothing is left to take up
+        assert app.state.standings.ranked() and not app.can_resume
+
+    drive(steps, stream=stream)
 
 
 def test_nothing_found_offers_no_method_and_writes_the_report(here: Path) -> None:

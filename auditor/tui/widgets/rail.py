@@ -20,13 +20,13 @@ class StageRail(Steady):
         if not len(state.stages):
             self.say(Text("starting: loading torch" if state.is_running else "no stages", style="dim"))
             return
-        self.say(Text("\n").join(_line(stage, state.is_running, state.clock.now_s, width) for stage in state.stages))
+        self.say(Text("\n").join(_line(stage, state.clock.now_s, width) for stage in state.stages))
 
 
-def _line(stage: Stage, is_running: bool, now_s: float, width: int) -> Text:
+def _line(stage: Stage, now_s: float, width: int) -> Text:
     if stage.is_done:
         mark, after = DONE, clock(stage.spent_s(now_s))
-    elif is_running:
+    elif stage.seconds is None:
         mark, after = RUNNING, clock(stage.spent_s(now_s))
     else:
         mark, after = FAILED, "cut short"
