@@ -161,7 +161,7 @@ def test_cancel_asks_once_and_keeps_the_run(here: Path) -> None:
         assert time.monotonic() - began < 5
         assert app.state.is_cancelled and on(app, "audit")()
         await pilot.pause(0.3)
-        assert "resume" in text_of(app, "Problem")
+        assert "r resumes" in text_of(app, "Problem")
         # And the same verb runs again
         await pilot.press("r")
         await until(pilot, on(app, "finding"))

@@ -23,6 +23,7 @@ from auditor.tui.widgets.log import RunLog
 from auditor.tui.widgets.problem import Problem
 from auditor.tui.widgets.rail import StageRail
 from auditor.tui.widgets.working import Working
+from auditor.tui.wording import again
 
 
 class AuditScreen(RunningScreen):
@@ -60,7 +61,7 @@ class AuditScreen(RunningScreen):
         self.query_one(ClassTable).focus()
 
     def draw(self, state: RunState) -> None:
-        self.query_one(Problem).draw(state.errors, "r tries again, escape goes back")
+        self.query_one(Problem).draw(state.errors, f"{again(state)}, escape goes back")
         self.query_one(Heading).draw(state)
         self.query_one(ClassTable).draw(state)
         self.query_one(RunLog).draw(state)

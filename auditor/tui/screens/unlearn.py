@@ -25,6 +25,7 @@ from auditor.tui.widgets.rail import StageRail
 from auditor.tui.widgets.steady import Steady
 from auditor.tui.widgets.thumbnails import Column, Thumbnails
 from auditor.tui.widgets.working import Working
+from auditor.tui.wording import again
 
 MOST_MAPS = 8
 
@@ -95,7 +96,7 @@ class UnlearnScreen(RunningScreen):
         form = self._offers_form
         self.query_one(MethodForm).display = form
         self.query_one(StageRail).display = not form
-        self.query_one(Problem).draw(state.errors, "r tries again, 5 shows what there is, escape goes back")
+        self.query_one(Problem).draw(state.errors, f"{again(state)}, 5 shows what there is, escape goes back")
         self.query_one(Heading).draw(state)
         self.query_one(RunLog).draw(state)
         said = [line for attempt in state.attempts for line in attempt_lines(attempt)]
