@@ -20,6 +20,7 @@ from auditor.errors import Cancelled, UnsafeCheckpointError, UsageError
 from auditor.events import Control, Event, FileWritten, StageStarted
 from auditor.request import Request
 from auditor.tui.app import AuditorApp
+from auditor.tui.screens.audit import AuditScreen
 from auditor.tui.screens.verify import files_words
 from auditor.tui.state import RunState
 
@@ -203,6 +204,30 @@ def test_stop_finishes_with_the_best_so_far(here: Path) -> None:
         await pilot.press("s")
         await until(pilot, on(app, "finding"))
         assert app.state.search.step < recorded.STEPS and not app.state.errors
+
+    drive(steps, stream=recorded.hold())
+
+
+def test_a_search_is_drawn_twice_a_second_however_fast_it_goes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    draw = AuditScreen.draw
+
+    def counted(screen: AuditScreen, state: RunState) -> None:
+        drawn.append(time.monotonic())
+        draw(screen, state)
+
+    monkeypatch.setattr(AuditScreen, "draw", counted)
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.state.search.step > 0)
+        before, began = len(drawn), time.monotonic()
+        await asyncio.sleep(2)
+        assert 1 <= len(drawn) - before <= 2 * (time.monotonic() - began) + 1
+        await pilot.press("s")
+        await until(pilot, on(app, "finding"))
 
     drive(steps, stream=recorded.hold())
 

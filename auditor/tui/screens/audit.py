@@ -55,7 +55,6 @@ class AuditScreen(RunningScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one("#forming").border_title = "Cheapest trigger so far"
         self.query_one("#curves").border_title = "Its search"
         self.query_one(ClassTable).focus()

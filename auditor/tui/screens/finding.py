@@ -64,7 +64,6 @@ class FindingScreen(StateScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one("#verdict").border_title = "Verdict"
         self.query_one("#trigger").border_title = "Synthesized trigger"
         self.query_one("#samples").border_title = "With the trigger on, and where the model looks"

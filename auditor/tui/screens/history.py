@@ -54,7 +54,6 @@ class HistoryScreen(StateScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        super().on_mount()
         table = self._table
         table.border_title = "Recorded runs"
         for name in ("", "run", "model", "verdict", "outcome", "search", "took", "started"):

@@ -65,7 +65,6 @@ class UnlearnScreen(RunningScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one("#attempts").border_title = "Attempts"
         self.query_one("#rates").border_title = "Work images: accuracy, trigger flips, TAR"
         self.query_one("#heat").border_title = "Where the model looks, trigger on"
