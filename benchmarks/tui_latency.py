@@ -31,7 +31,7 @@ from auditor.events import SearchStep, StageStarted, encode
 from auditor.tui.app import AuditorApp
 from benchmarks.terminal import ROOT, SIZE, NeverDrawnError, Terminal
 
-PAUSE_S = 0.4
+PAUSE_S = 1.0
 TITLES = ("Classes by cost", "Classes by flips", "Classes by of median", "Classes by outlier", "Classes by family",
           "Classes by class", "Classes, most suspicious first")  # fmt: skip
 ENDS = ("Synthesized trigger", "Could not go on")

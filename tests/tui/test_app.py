@@ -208,7 +208,7 @@ def test_stop_finishes_with_the_best_so_far(here: Path) -> None:
     drive(steps, stream=recorded.hold())
 
 
-def test_a_search_is_drawn_twice_a_second_however_fast_it_goes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_is_drawn_once_a_second_however_fast_it_goes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[float] = []
     draw = AuditScreen.draw
 
@@ -224,8 +224,8 @@ def test_a_search_is_drawn_twice_a_second_however_fast_it_goes(here: Path, monke
         await pilot.press("enter")
         await until(pilot, lambda: app.state.search.step > 0)
         before, began = len(drawn), time.monotonic()
-        await asyncio.sleep(2)
-        assert 1 <= len(drawn) - before <= 2 * (time.monotonic() - began) + 1
+        await asyncio.sleep(2.5)
+        assert 1 <= len(drawn) - before <= time.monotonic() - began + 1
         await pilot.press("s")
         await until(pilot, on(app, "finding"))
 

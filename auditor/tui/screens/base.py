@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.1
 CLOCK_TICKS = 10
-LIVE_TICKS = 5  # between two paintings of a search: each takes from it what it costs
+LIVE_TICKS = 10  # between two paintings of a search: each takes from it what it costs
 
 
 class AuditorScreen(Screen[None]):

@@ -6,6 +6,7 @@ from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Size
@@ -110,7 +111,7 @@ def coloured(pixels: Pixels) -> list[list[Segment]]:
 
 
 def _style(above: tuple[int, int, int], below: tuple[int, int, int]) -> Style:
-    return Style.parse("#{:02x}{:02x}{:02x} on #{:02x}{:02x}{:02x}".format(*above, *below))
+    return Style.from_color(Color.from_rgb(*above), Color.from_rgb(*below))
 
 
 def shaded(pixels: Pixels) -> list[list[Segment]]:
