@@ -5,8 +5,8 @@
 
 Latency: `auditor tui` runs on a pseudo-terminal; a key that sorts the class table is written, and the time until
 the new title arrives is taken. Slowdown: the seconds of the search in that run against those of the same scan by the
-library before and after it, in one go. Replay: 10,000 search steps with pictures are replayed as fast as they can be, with scrolling;
-memory is the resident set. Writes a JSON line a measure to stdout.
+library before and after it, in one go. Replay: 10,000 search steps with pictures are replayed as fast as they can be,
+with scrolling; memory is the resident set. Writes a JSON line a measure to stdout.
 """
 
 from __future__ import annotations
