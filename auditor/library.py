@@ -171,7 +171,7 @@ def _as_suspect(model: Any, request: Request, images: CleanImages | None) -> Sus
 
     from torch import nn
 
-    from auditor.checkpoint.normalization import known_normalization
+    from auditor.normalizations import known_normalization
     from auditor.pipeline.session import choose_device
     from auditor.suspect import Suspect
 

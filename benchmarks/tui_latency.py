@@ -4,42 +4,37 @@
     python -m benchmarks.tui_latency --only replay
 
 Latency: `auditor tui` runs on a pseudo-terminal; a key that sorts the class table is written, and the time until
-the new title arrives is taken. Slowdown: the seconds of the search in that run against those of `auditor scan`
-before it, in one go. Replay: 10,000 search steps with pictures are replayed as fast as they can be, with scrolling;
-memory is the resident set. Writes a JSON line a measure to stdout.
+the new title arrives is taken. Slowdown: the seconds of the search in that run against those of the same scan by the
+library before and after it, in one go. Replay: 10,000 search steps with pictures are replayed as fast as they can be,
+with scrolling; memory is the resident set. Writes a JSON line a measure to stdout.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
 import json
 import os
-import pty
-import select
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from auditor.events import SearchStep, StageStarted, encode
 from auditor.tui.app import AuditorApp
+from benchmarks.terminal import ROOT, SIZE, NeverDrawnError, Terminal
 
-ROOT = Path(__file__).parents[1]
-SIZE = (36, 120)
-PAUSE_S = 0.4
+PAUSE_S = 1.0
 TITLES = ("Classes by cost", "Classes by flips", "Classes by of median", "Classes by outlier", "Classes by family",
           "Classes by class", "Classes, most suspicious first")  # fmt: skip
+ENDS = ("Synthesized trigger", "Could not go on")
 FRAMES = 50
 
 
@@ -65,18 +60,29 @@ def say(measure: dict[str, object]) -> None:
 
 
 def measure_search(model: str, clean: str, scratch: Path) -> None:
-    """The search without the interface and then in it, in one go."""
-    plain = scratch / "plain"
-    subprocess.run([sys.executable, "-m", "auditor", "scan", model, "--clean", clean, "-q", "--format",
-                    f"json={scratch / 'plain.json'}"], cwd=ROOT, stdout=subprocess.DEVNULL, check=False)  # fmt: skip
-    alone_s = json.loads(plain.with_suffix(".json").read_text())["run"]["seconds"]["detect"]
+    """The search without the interface, in it, and without it again, in one go; each writes a run folder."""
+    before_s = search_alone(model, clean, scratch / "before")
     delays_ms, run = drive(model, clean, scratch)
-    beside_s = json.loads((run / "result.json").read_text())["run"]["seconds"]["detect"]
+    beside_s = search_seconds(run)
+    after_s = search_alone(model, clean, scratch / "after")
     quantiles = statistics.quantiles(delays_ms, n=20)
     say({"measure": "key to paint during a search", "keys": len(delays_ms), "median ms": round(statistics.median(delays_ms), 1),
          "95th percentile ms": round(quantiles[18], 1), "worst ms": round(max(delays_ms), 1)})  # fmt: skip
-    say({"measure": "search", "headless s": round(alone_s, 1), "in the interface s": round(beside_s, 1),
-         "slower by": round(beside_s / alone_s - 1, 3), "load after": os.getloadavg()})  # fmt: skip
+    say({"measure": "search", "headless s, before and after": [round(before_s, 1), round(after_s, 1)],
+         "in the interface s": round(beside_s, 1), "slower by": round(2 * beside_s / (before_s + after_s) - 1, 3),
+         "load after": os.getloadavg()})  # fmt: skip
+
+
+def search_alone(model: str, clean: str, run: Path) -> float:
+    """The seconds of the search of a scan by the library, with the run folder that the interface asks for."""
+    code = "import sys, auditor; auditor.scan(sys.argv[1], clean=sys.argv[2], output=sys.argv[3])"
+    subprocess.run([sys.executable, "-c", code, model, clean, str(run)], cwd=ROOT, check=True)
+    return search_seconds(run)
+
+
+def search_seconds(run: Path) -> float:
+    seconds: float = json.loads((run / "result.json").read_text())["run"]["seconds"]["detect"]
+    return seconds
 
 
 def drive(model: str, clean: str, scratch: Path) -> tuple[list[float], Path]:
@@ -84,70 +90,37 @@ def drive(model: str, clean: str, scratch: Path) -> tuple[list[float], Path]:
     (scratch / "samples").mkdir()
     (scratch / "samples" / "suspect.pt").symlink_to(Path(model).resolve())
     (scratch / "samples" / "clean").symlink_to(Path(clean).resolve())
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *SIZE, 0, 0))
-    interface = subprocess.Popen(
-        [sys.executable, "-m", "auditor", "tui"], cwd=scratch, stdin=slave, stdout=slave, stderr=slave,
-        env={**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}, start_new_session=True,
-    )  # fmt: skip
-    os.close(slave)
+    terminal = Terminal(scratch)
     try:
-        wait(master, "Use the sample", 120)
-        os.write(master, b"\r")
-        wait(master, "Ready to start", 300)
-        os.write(master, b"\r")
-        wait(master, "stands out", 600)
-        delays = list(presses(master))
-        time.sleep(1)
-        os.write(master, b"\x11")
-        with suppress(subprocess.TimeoutExpired):
-            interface.wait(timeout=10)
+        terminal.wait_for("Use the sample", 60)
+        terminal.press("\r")
+        if not terminal.wait_for("Ready to start", 120, ends=("cannot be",)):
+            raise NeverDrawnError(f"The sample was refused. The last screen:\n{terminal.text}")
+        terminal.press("\r")
+        terminal.wait_for("Searching for triggers", 120)
+        delays = list(presses(terminal))
+        terminal.press("\x11")
+        terminal.read_until_exit(10)
         return delays, scratch / "runs" / "suspect"
     finally:
-        if interface.poll() is None:
-            interface.kill()
-        os.close(master)
+        terminal.end()
 
 
-def presses(master: int) -> Iterator[float]:
+def presses(terminal: Terminal) -> Iterator[float]:
     """The milliseconds from each key to its paint, until the search has ended."""
-    for number in range(100_000):
+    for number in count():
         began = time.monotonic()
-        os.write(master, b"t")
-        found = wait(master, TITLES[number % len(TITLES)], 60, ends=("Synthesized trigger", "Choose a method"))
-        if not found:
+        terminal.press("t")
+        if not terminal.wait_for(TITLES[number % len(TITLES)], 60, ends=ENDS):
             return
         yield (time.monotonic() - began) * 1000
-        said = read(master, PAUSE_S)
-        if "Synthesized trigger" in said:
-            return
+        while time.monotonic() < began + PAUSE_S:
+            terminal.read(PAUSE_S / 10)
 
 
-def wait(master: int, words: str, timeout_s: float, ends: tuple[str, ...] = ()) -> bool:
-    """Read until the words were drawn, True, or one of the ends, False. Raises TimeoutError."""
-    deadline, said = time.monotonic() + timeout_s, ""
-    while time.monotonic() < deadline:
-        if select.select([master], [], [], 0.005)[0]:
-            said += os.read(master, 65536).decode("utf-8", "replace")
-            if words in said:
-                return True
-            if any(end in said for end in ends):
-                return False
-    raise TimeoutError(f"{words!r} was never drawn")
-
-
-def read(master: int, seconds: float) -> str:
-    """All that is drawn within a time."""
-    deadline, said = time.monotonic() + seconds, ""
-    while (left := deadline - time.monotonic()) > 0:
-        if select.select([master], [], [], left)[0]:
-            said += os.read(master, 65536).decode("utf-8", "replace")
-    return said
-
-
-def measure_replay(count: int, folder: Path) -> None:
+def measure_replay(events: int, folder: Path) -> None:
     """What a replay of many events adds to the resident memory."""
-    write_long_run(folder, count)
+    write_long_run(folder, events)
 
     async def replayed() -> tuple[float, float, float]:
         app = AuditorApp(message="measuring")
@@ -164,7 +137,7 @@ def measure_replay(count: int, folder: Path) -> None:
             return before, resident_mb(), time.monotonic() - began
 
     before, after, seconds = asyncio.run(replayed())
-    say({"measure": "replay", "events": count, "resident MB before": round(before), "after": round(after),
+    say({"measure": "replay", "events": events, "resident MB before": round(before), "after": round(after),
          "growth MB": round(after - before, 1), "seconds": round(seconds, 1)})  # fmt: skip
 
 
@@ -173,8 +146,8 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def write_long_run(folder: Path, count: int) -> None:
-    """A run folder with `count` search steps over 43 classes, ten minutes by its clock."""
+def write_long_run(folder: Path, events: int) -> None:
+    """A run folder with `events` search steps over 43 classes, ten minutes by its clock."""
     frames = folder / "evidence" / "frames"
     frames.mkdir(parents=True)
     noise = np.random.default_rng(0)
@@ -188,14 +161,14 @@ def write_long_run(folder: Path, count: int) -> None:
     classes = list(range(43))
     with (folder / "events.jsonl").open("w") as stream:
         stream.write(encode(StageStarted(number=1, at_s=0.01, stage="detect", title="Searching for triggers")) + "\n")
-        for number in range(2, count + 2):
+        for number in range(2, events + 2):
             step = SearchStep(
-                family=("patch", "additive", "lowfreq", "warp", "feature")[number * 5 // (count + 2)], step=number % 200,
+                family=("patch", "additive", "lowfreq", "warp", "feature")[number * 5 // (events + 2)], step=number % 200,
                 steps=200, classes=classes, loss=[round(float(x), 6) for x in noise.random(43)],
                 attack_success_rate=[round(float(x), 6) for x in noise.random(43)],
                 cost=[round(float(x), 6) for x in noise.random(43)], picture_class=number % 43,
             )  # fmt: skip
-            line = replace(step, number=number, at_s=number * 600 / count, picture=f"evidence/frames/{number % FRAMES}.npz")
+            line = replace(step, number=number, at_s=number * 600 / events, picture=f"evidence/frames/{number % FRAMES}.npz")
             stream.write(encode(line) + "\n")
 
 

@@ -16,17 +16,12 @@ from torch import Tensor, nn
 
 from auditor.checkpoint.preflight import spread
 from auditor.domain import Normalization
+from auditor.normalizations import KNOWN, known_normalization
 from auditor.suspect import Meter, Suspect
 
 Labels = NDArray[np.int64]
 Source = Suspect | nn.Module | Callable[[Normalization], Suspect]
 
-KNOWN: dict[str, Normalization] = {
-    "cifar10": Normalization(mean=[0.4914, 0.4822, 0.4465], std=[0.2470, 0.2435, 0.2616]),
-    "imagenet": Normalization(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
-    "none": Normalization(mean=[0.0] * 3, std=[1.0] * 3),
-    "half": Normalization(mean=[0.5] * 3, std=[0.5] * 3),
-}
 MAX_PROBED = 200
 NEARLY = 0.1  # in accuracy: what a wrong normalisation gains or loses by chance on a few dozen images
 
@@ -43,18 +38,6 @@ class NormalizationChoice:
     how: str
     labelled: bool
     scores: dict[str, float] = field(default_factory=dict)
-
-
-def known_normalization(name: str, channels: int) -> Normalization:
-    """The known normalisation `name` for that many channels: grey takes the mean over colours.
-
-    Raises KeyError for a name that is not in `KNOWN`.
-    """
-    known = KNOWN[name]
-    if channels == len(known.mean):
-        return known
-    mean, std = float(np.mean(known.mean)), float(np.mean(known.std))
-    return Normalization(mean=[mean] * channels, std=[std] * channels)
 
 
 def infer_normalization(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -82,7 +83,7 @@ def check_opened(file_format: str, path: Path) -> None:
     raise BrokenCheckpointError(f"{printable(path)} is {what}. It was not opened.", next_step)
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """The file, open for reading. Never blocks on a pipe or device.
 
     Raises InputError when the path is missing, a folder, not a regular file, or unreadable.

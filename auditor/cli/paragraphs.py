@@ -13,6 +13,7 @@ from pathlib import Path
 
 from auditor.domain import AuditResult, Change, TriggerFinding, Verification
 from auditor.events import FileWritten
+from auditor.normalizations import normalization_words
 from auditor.report.text import ClassNames, byte_size, duration, in_words, number, points, words
 from auditor.report.words import judge
 from auditor.request import Request
@@ -93,7 +94,7 @@ def _subject(result: AuditResult) -> Iterator[Line]:
         made = result.architecture
         shape = "x".join(map(str, made.input_shape))
         yield _labelled("network", f"{made.name} ({made.how}), {made.num_classes} classes, input {shape}, "
-                                   f"normalisation {made.normalization_how}")  # fmt: skip
+                                   f"normalisation {normalization_words(made)}")  # fmt: skip
         if made.clean_accuracy is not None:
             yield _labelled("accuracy", f"{in_words(made.clean_accuracy)} on clean images")
     if result.images is not None:

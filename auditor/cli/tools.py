@@ -115,7 +115,7 @@ def tui(chosen: Values) -> int:
     """Audit interactively in the terminal."""
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         raise UsageError("The interactive screen needs a terminal.", "In a script, use `auditor audit`.")
-    from auditor.tui.app import run
+    from auditor.tui.starting import run
 
     return int(run(chosen["path"]) or 0)
 

@@ -44,7 +44,8 @@ def detect(session: Session) -> Steps:
                 attack_success_rate=finding.attack_success_rate.rate or 0.0, confirmed=finding.confirmed,
                 evidence=finding.evidence,
             )  # fmt: skip
-        if session.run and not session.control.stop_requested:
+        # Searching on would not take back a backdoor that was confirmed before a stop; another verdict it might.
+        if session.run and (decision.verdict.label == "backdoored" or not session.control.stop_requested):
             parts = {"verdict": session.result.verdict, "triggers": session.result.triggers, "limits": session.result.limits}
             session.run.finish_stage("detect", to_plain(parts))
         yield from say_time(session, "searching: what was not reached counts as not tested")

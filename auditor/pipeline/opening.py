@@ -18,6 +18,7 @@ from auditor.domain import Architecture, Normalization, Verdict
 from auditor.errors import InputError, UnsafeCheckpointError, printable
 from auditor.events import ModelOpened, Notice
 from auditor.images import CleanImages, split
+from auditor.normalizations import known_normalization, normalization_words
 from auditor.pipeline.session import Session, Steps, as_indices, choose_device
 from auditor.suspect import Suspect
 
@@ -126,14 +127,15 @@ def _bench(session: Session, built: Built, device: str) -> Steps:
         std=tuple(normalization.std), device=device,
     )  # fmt: skip
     assert session.result.architecture is not None
-    session.update(architecture=replace(session.result.architecture, normalization=normalization, normalization_how=how))
+    network = replace(session.result.architecture, normalization=normalization, normalization_how=how)
+    session.update(architecture=network)
     artifact = session.result.artifact
     yield ModelOpened(
         sha256=artifact.sha256 if artifact else "", format=artifact.format if artifact else "module",
         architecture=built.name, num_classes=built.num_classes, input_shape=list(built.input_shape),
     )  # fmt: skip
     if how == "inferred":
-        yield Notice(message=f"Normalisation inferred from your images: mean {normalization.mean}, std {normalization.std}.")
+        yield Notice(message=f"Normalisation worked out on your images: {normalization_words(network)}.")
 
 
 def _bench_given(session: Session, suspect: Suspect) -> Steps:
@@ -193,7 +195,7 @@ def _normalization(
             raise InputError("--std must be positive.", "Give standard deviations in [0, 1] units, e.g. 0.25.")
         return "given", given
     if request.normalize:
-        return "given", normalizing.known_normalization(request.normalize, channels)
+        return "given", known_normalization(request.normalize, channels)
     device = next(iter(module.state_dict().values())).device
     choice = normalizing.infer_normalization(
         lambda n: Suspect(module, num_classes=built.num_classes, input_shape=built.input_shape, mean=tuple(n.mean),

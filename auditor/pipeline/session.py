@@ -153,7 +153,7 @@ def say_time(session: Session, doing: str) -> Steps:
 
 def new_result(request: Request, device: str) -> AuditResult:
     """The empty result of a request: what ran, where and how."""
-    tool = Tool(name="auditor", version=__version__, python=platform.python_version(), torch=torch.__version__,
+    tool = Tool(name="auditor", version=__version__, python=platform.python_version(), torch=str(torch.__version__),
                 platform=platform.platform(terse=True))  # fmt: skip
     kind = "cuda" if device.startswith("cuda") else "cpu"
     run = Run(

@@ -15,7 +15,6 @@ from auditor.checkpoint.sniff import open_regular
 from auditor.domain import AuditResult, exit_code
 from auditor.errors import AuditorError, Cancelled, OutputError, UsageError, printable
 from auditor.events import AuditFinished, Control, Event, FileWritten, Notice, ResultReached
-from auditor.files import sha256_of
 from auditor.images import CleanImages
 from auditor.pipeline.detecting import detect
 from auditor.pipeline.opening import check_suspect, open_suspect, read_images
@@ -87,9 +86,9 @@ def _discard_outcome(run: RunFolder) -> None:
 
 
 def digest(path: Path) -> str:
-    """The sha256 of the user's file. Raises InputError when it cannot be read."""
-    open_regular(path).close()  # says what is wrong with the path in the words of the other verbs
-    return sha256_of(path)
+    """The sha256 of the user's file, which may be a link. Raises InputError when it cannot be read."""
+    with open_regular(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest_of_module(suspect: Suspect) -> str:

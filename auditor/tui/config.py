@@ -1,6 +1,7 @@
 """What a person sets for the interface: `tui.toml` in the user's configuration folder.
 
     theme = "auditor-light"
+    pictures = "terminal"
 
     [keys]
     "open.start" = "f9"
@@ -12,6 +13,7 @@ import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from auditor.errors import printable
 
@@ -20,9 +22,13 @@ LARGEST_BYTES = 2**16
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """`keys` maps the name of an action to its keys, with commas; `problem` says what could not be read."""
+    """`keys` maps the name of an action to its keys, with commas; `problem` says what could not be read.
+
+    `pictures` is how the trigger is drawn while it forms: in characters, or by the terminal's own graphics.
+    """
 
     theme: str = ""
+    pictures: Literal["characters", "terminal"] = "characters"
     keys: dict[str, str] = field(default_factory=dict)
     problem: str = ""
 
@@ -46,6 +52,9 @@ def read_config(path: Path | None = None) -> Config:
     theme, keys = said.get("theme", ""), said.get("keys", {})
     if not isinstance(theme, str) or not isinstance(keys, dict) or not all(isinstance(k, str) for k in keys.values()):
         return Config(problem=f"{printable(path)}: theme is text, and [keys] maps names to text.")
-    unknown = sorted(set(said) - {"theme", "keys"})
+    pictures = said.get("pictures", "characters")
+    if pictures not in ("characters", "terminal"):
+        return Config(problem=f'{printable(path)}: pictures is "characters" or "terminal".')
+    unknown = sorted(set(said) - {"theme", "keys", "pictures"})
     problem = f"{printable(path)}: {printable(unknown[0], 40)} is not a setting." if unknown else ""
-    return Config(theme=theme, keys=keys, problem=problem)
+    return Config(theme=theme, keys=keys, pictures=pictures, problem=problem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from auditor.domain import AuditResult, ErrorRecord
+from auditor.normalizations import normalization_words
 from auditor.report.text import byte_size, number
 from auditor.tui.opening import MOST_COUNTED, FileFacts, ImageFacts
 from auditor.tui.text import DONE, FAILED, WARNING, lines, marked, shown
@@ -45,7 +46,7 @@ def check_words(result: AuditResult | None, errors: list[ErrorRecord]) -> Text:
     if result is not None and result.architecture is not None:
         network, size = result.architecture, "x".join(map(str, result.architecture.input_shape))
         said.append(marked(DONE, f"{network.name} ({network.how}), {network.num_classes} classes, input {size}, "
-                                 f"{number(network.parameters)} parameters"))  # fmt: skip
+                                 f"{number(network.parameters)} parameters, normalisation {normalization_words(network)}"))  # fmt: skip
     safety = result.file_safety if result is not None else None
     if safety is not None and not errors:
         noted = f"opened safely, {len(safety.findings)} finding{'s' if len(safety.findings) != 1 else ''}"

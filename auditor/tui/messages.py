@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from textual.message import Message
 
 from auditor.domain import AuditResult, ErrorRecord
 from auditor.events import Event
 from auditor.tui.evidence import Evidence
+from auditor.tui.history import PastRun
 from auditor.tui.opening import FileFacts, ImageFacts
 from auditor.tui.state import RunState
 
@@ -55,6 +58,22 @@ class Looked(Message):
         self.token = token
         self.model = model
         self.clean = clean
+
+
+class Listed(Message):
+    """The recorded runs that were found."""
+
+    def __init__(self, runs: list[PastRun]) -> None:
+        super().__init__()
+        self.runs = runs
+
+
+class RunChosen(Message):
+    """A recorded run is to be opened."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
 
 
 class Checked(Message):

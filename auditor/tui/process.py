@@ -27,6 +27,7 @@ from auditor.request import Request
 POLL_S = 0.05
 CANCEL_GRACE_S = 1.5
 ORPHAN_GRACE_S = 20.0
+NICENESS = 5
 Wish = Literal["", "stop", "cancel"]
 
 
@@ -106,8 +107,9 @@ def _end(child: SpawnProcess) -> None:
 
 
 def _work(verb: str, request: Request, there: Connection) -> None:
-    """The process: runs the verb and sends all there is to say."""
+    """The process: runs the verb and sends all there is to say, behind the interface where both want a core."""
     _be_quiet()
+    os.nice(NICENESS)
     control = Control(request.time_budget_s)
     threading.Thread(target=_obey, args=(there, control), daemon=True).start()
     from auditor.tui.producing import library_stream, produce

@@ -190,6 +190,8 @@ class RunState:
                 self.progress = Progress()
                 self.stages.start(event.stage, event.title, self.clock.now_s)
                 self.pace.start(event.stage)
+                if event.stage == "detect":
+                    self.verdict, self.standings = None, Standings()  # an earlier search ended before its time
                 self._log(RUNNING, event.title)
             case StageFinished():
                 self.progress = Progress()
@@ -285,5 +287,5 @@ class RunState:
         self.standings.settle(verdict.per_class)
 
     def _log(self, mark: str, line: str) -> None:
-        self.log.append((mark, printable(line, 400)))
+        self.log.append((mark, printable(" ".join(line.split("\n")), 400)))
         self.logged += 1

@@ -54,6 +54,11 @@ def headline(state: RunState) -> str:
     return f" toward {shown(state.names.listed(verdict.target_classes), 120)}."
 
 
+def again(state: RunState) -> str:
+    """What the key for it does about a verb that ended early."""
+    return "r resumes" if state.is_cancelled else "r tries again"
+
+
 def attention_sentences(attention: Attention) -> list[str]:
     """TAR beside its controls, before and after."""
     before, after = attention.before, attention.after

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from auditor.checkpoint import nets
 from auditor.checkpoint.architectures import build
-from auditor.checkpoint.normalization import KNOWN, infer_normalization, known_normalization
+from auditor.checkpoint.normalization import infer_normalization
 from auditor.checkpoint.preflight import accuracy_bar, check, live_gradients, spread
 from auditor.metrics import wilson
+from auditor.normalizations import KNOWN
 from auditor.suspect import Suspect
 
 K = 10
@@ -160,11 +161,6 @@ def test_the_normalisation_with_the_best_accuracy_wins(name: str) -> None:
     choice = infer_normalization(Trained(name), images, labels, K, 3)
     assert choice.how == "inferred" and choice.labelled
     assert choice.scores[choice.name] == 1.0 == choice.scores[name]
-
-
-def test_grey_networks_get_one_channel_of_statistics() -> None:
-    grey = known_normalization("imagenet", 1)
-    assert grey.mean == [pytest.approx(0.449)] and len(grey.std) == 1
 
 
 def test_no_images_leave_the_default() -> None:

@@ -170,10 +170,10 @@ def test_doctor_tells_core_from_comfort(
 
 def test_tui_starts_the_app_with_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str | None] = []
-    module: Any = types.ModuleType("auditor.tui.app")
+    module: Any = types.ModuleType("auditor.tui.starting")
     module.run = opened.append
     monkeypatch.setitem(sys.modules, "auditor.tui", types.ModuleType("auditor.tui"))
-    monkeypatch.setitem(sys.modules, "auditor.tui.app", module)
+    monkeypatch.setitem(sys.modules, "auditor.tui.starting", module)
     for name in ("stdin", "stdout"):
         terminal = io.StringIO()
         terminal.isatty = lambda: True  # type: ignore[method-assign]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import Generator
@@ -19,6 +20,7 @@ from auditor.errors import Cancelled, UnsafeCheckpointError, UsageError
 from auditor.events import Control, Event, FileWritten, StageStarted
 from auditor.request import Request
 from auditor.tui.app import AuditorApp
+from auditor.tui.screens.audit import AuditScreen
 from auditor.tui.screens.verify import files_words
 from auditor.tui.state import RunState
 
@@ -83,7 +85,7 @@ def test_audit_screen_shows_the_outlier_by_sign_and_word(here: Path) -> None:
         first = [str(cell) for cell in table.get_row_at(0)]
         assert first[0] == "class 11" and first[1] == "! stands out"
         assert [str(cell) for cell in table.get_row_at(1)][1] == ""
-        assert "patch 50/60" in str(app.screen.query_one("Working Static", Static).render())
+        assert "patch 50/60" in str(app.screen.query_one("Working Steady", Static).render())
         await pilot.press("s")
 
     drive(steps, stream=recorded.hold(50))
@@ -160,7 +162,7 @@ def test_cancel_asks_once_and_keeps_the_run(here: Path) -> None:
         assert time.monotonic() - began < 5
         assert app.state.is_cancelled and on(app, "audit")()
         await pilot.pause(0.3)
-        assert "resume" in text_of(app, "Problem")
+        assert "r resumes" in text_of(app, "Problem")
         # And the same verb runs again
         await pilot.press("r")
         await until(pilot, on(app, "finding"))
@@ -204,6 +206,55 @@ def test_stop_finishes_with_the_best_so_far(here: Path) -> None:
         assert app.state.search.step < recorded.STEPS and not app.state.errors
 
     drive(steps, stream=recorded.hold())
+
+
+def test_a_search_is_drawn_once_a_second_however_fast_it_goes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    draw = AuditScreen.draw
+
+    def counted(screen: AuditScreen, state: RunState) -> None:
+        drawn.append(time.monotonic())
+        draw(screen, state)
+
+    monkeypatch.setattr(AuditScreen, "draw", counted)
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.state.search.step > 0)
+        before, began = len(drawn), time.monotonic()
+        await asyncio.sleep(2.5)
+        assert 1 <= len(drawn) - before <= time.monotonic() - began + 1
+        await pilot.press("s")
+        await until(pilot, on(app, "finding"))
+
+    drive(steps, stream=recorded.hold())
+
+
+def test_a_stop_before_anything_was_found_can_be_taken_back(here: Path) -> None:
+    early = Verdict(label="inconclusive", score=None, reasons=["The search did not get far enough."])
+    inner, results = recorded.hold(), [early]
+
+    def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
+        found = yield from inner(verb, request, control)
+        return dataclasses.replace(found, verdict=results.pop()) if results else found
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await pilot.press("enter")
+        await until(pilot, lambda: ready(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.state.search.step > 0)
+        await pilot.press("s")
+        await until(pilot, on(app, "finding"))
+        assert app.state.verdict is not None and app.state.verdict.label == "inconclusive"
+        # When: the search is taken up again, and ends by itself
+        await pilot.press("r")
+        await until(pilot, lambda: app.state.is_backdoored and on(app, "finding")())
+        # Then: the table follows the second search, and nothing is left to take up
+        assert app.state.standings.ranked() and not app.can_resume
+
+    drive(steps, stream=stream)
 
 
 def test_nothing_found_offers_no_method_and_writes_the_report(here: Path) -> None:

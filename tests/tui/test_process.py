@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import subprocess
 import sys
 import threading
 import time
@@ -126,3 +127,19 @@ def test_a_process_starts_where_standard_error_has_no_file_number(tmp_path: Path
     (tmp_path / "bad.pt").write_bytes(b"%PDF-1.7")
     result = drain(process_stream("preflight", Request(model=str(tmp_path / "bad.pt")), Control()))
     assert result.errors and "document" in result.errors[0].what
+
+
+def test_what_comes_over_needs_no_torch_here() -> None:
+    """Loading it takes seconds, in which nothing is painted, and half a gigabyte."""
+    samples = Path(__file__).parents[2] / "samples"
+    code = ("import sys\n"
+            "from auditor.events import Control, drain\n"
+            "from auditor.request import Request\n"
+            "from auditor.tui.process import process_stream\n"
+            "if __name__ == '__main__':\n"
+            "    request = Request(model=sys.argv[1], clean=sys.argv[2])\n"
+            "    assert drain(process_stream('preflight', request, Control())).architecture is not None\n"
+            "    sys.exit('torch' in sys.modules)\n")  # fmt: skip
+    asked = [str(samples / "suspect.pt"), str(samples / "clean")]
+    done = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

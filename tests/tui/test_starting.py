@@ -14,13 +14,13 @@ import pytest
 import recorded
 
 from auditor.errors import InputError
-from auditor.tui.app import make_app, run
 from auditor.tui.replay import replay
 from auditor.tui.screens.base import AuditorScreen
+from auditor.tui.starting import make_app, run
 
 
 def test_importing_the_application_loads_no_torch() -> None:
-    code = ("import auditor.tui.app, auditor.tui.replay, sys\n"
+    code = ("import auditor.tui.starting, auditor.tui.replay, sys\n"
             "bad = [name for name in ('torch', 'torchvision', 'timm', 'onnx') if name in sys.modules]\n"
             "sys.exit(' '.join(bad) or 0)")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -29,7 +29,7 @@ def test_importing_the_application_loads_no_torch() -> None:
 
 @pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
 def test_without_a_terminal_it_says_what_to_use_instead(term: str) -> None:
-    code = "from auditor.tui.app import run; import sys; sys.exit(run())"
+    code = "from auditor.tui.starting import run; import sys; sys.exit(run())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
                           stdin=subprocess.DEVNULL, env={**os.environ, "TERM": term})  # fmt: skip
     assert done.returncode == 2

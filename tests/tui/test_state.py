@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import recorded
 
-from auditor.domain import ClassEvidence
+from auditor.domain import ClassEvidence, Verdict
 from auditor.events import AttemptFinished, Notice, SearchStep, StageFinished, StageStarted
 from auditor.request import Request
 from auditor.tui.pictures import heat_maps, image
 from auditor.tui.standings import Standings
 from auditor.tui.state import RunState
+from auditor.tui.widgets.rail import _line
 
 
 def step(costs: list[float | None], *, family: str = "patch", classes: list[int] | None = None) -> SearchStep:
@@ -135,3 +136,25 @@ def test_pictures_of_odd_shapes_are_made_drawable_or_dropped() -> None:
     assert image("evidence/frames/1.npz") is None
     maps = heat_maps(np.full((4, 5), np.nan, dtype=np.float32))
     assert maps is not None and maps.shape == (1, 4, 5) and maps.max() == 0.0
+
+
+def test_a_search_that_begins_again_shows_itself_and_not_the_one_before() -> None:
+    state = RunState(Request(model="m.pt"))
+    state.begin("scan", state.request)
+    state.follow(StageStarted(stage="detect", title="Searching"))
+    state.follow(recorded.search_step(5))
+    state.finish(recorded.result(state.request, exit_code=3, seen=Verdict(label="inconclusive", score=None)))
+    # When
+    state.begin("scan", state.request)
+    assert [line.plain for line in [_line(stage, 0.0, 40) for stage in state.stages]] == [f"✗ {'Searching':28} cut short"]
+    state.follow(StageStarted(stage="detect", title="Searching"))
+    assert not state.standings.ranked()
+    state.follow(recorded.search_step(7))
+    # Then
+    assert state.verdict is None and state.search.step == 7 and state.standings.ranked()
+
+
+def test_a_message_of_two_lines_is_logged_as_one() -> None:
+    state = RunState(Request(model="m.pt"))
+    state.follow(Notice(message="Cancelled.\nRun it again."))
+    assert state.log[-1][1] == "Cancelled. Run it again."

@@ -17,12 +17,13 @@ from auditor.tui.state import RunState
 from auditor.tui.text import shown
 from auditor.tui.widgets.chart import Chart
 from auditor.tui.widgets.class_table import ClassTable
-from auditor.tui.widgets.halfblock import HalfBlockImage
+from auditor.tui.widgets.halfblock import PictureWidget
 from auditor.tui.widgets.heading import Heading
 from auditor.tui.widgets.log import RunLog
 from auditor.tui.widgets.problem import Problem
 from auditor.tui.widgets.rail import StageRail
 from auditor.tui.widgets.working import Working
+from auditor.tui.wording import again
 
 
 class AuditScreen(RunningScreen):
@@ -43,7 +44,7 @@ class AuditScreen(RunningScreen):
             with Vertical(id="side"):
                 yield StageRail(classes="panel")
                 with Vertical(id="forming", classes="panel"):
-                    yield HalfBlockImage(empty="no trigger yet")
+                    yield self.auditor.picture(empty="no trigger yet")
                 with Vertical(id="curves", classes="panel"):
                     yield Chart("flips", id="flips")
                     yield Chart("loss", scale=None, id="loss")
@@ -54,13 +55,12 @@ class AuditScreen(RunningScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one("#forming").border_title = "Cheapest trigger so far"
         self.query_one("#curves").border_title = "Its search"
         self.query_one(ClassTable).focus()
 
     def draw(self, state: RunState) -> None:
-        self.query_one(Problem).draw(state.errors, "r tries again, escape goes back")
+        self.query_one(Problem).draw(state.errors, f"{again(state)}, escape goes back")
         self.query_one(Heading).draw(state)
         self.query_one(ClassTable).draw(state)
         self.query_one(RunLog).draw(state)
@@ -73,7 +73,7 @@ class AuditScreen(RunningScreen):
 
     def _draw_forming(self, state: RunState) -> None:
         search = state.search
-        picture = self.query_one(HalfBlockImage)
+        picture = self.query_one(PictureWidget)
         if picture.pixels is not search.picture:
             picture.pixels = search.picture
         if search.picture_class is not None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.1
 CLOCK_TICKS = 10
+LIVE_TICKS = 10  # between two paintings of a search: each takes from it what it costs
 
 
 class AuditorScreen(Screen[None]):
@@ -42,7 +43,7 @@ def _actions(node: type) -> list[str]:
 
 
 class StateScreen(AuditorScreen):
-    """Draws `state` when its version has moved, at most every `TICK_S`, so that bursts collapse."""
+    """Draws `state` when its version has moved: at most every `TICK_S`, and more rarely beside a verb at work."""
 
     _drawn = -1
     _ticks = 0
@@ -53,6 +54,7 @@ class StateScreen(AuditorScreen):
         return self.auditor.state
 
     def on_mount(self) -> None:
+        """Textual calls this beside the `on_mount` of a screen: through `super()` it would run twice."""
         self.set_interval(TICK_S, self._tick)
         self.call_after_refresh(self.redraw)
 
@@ -70,10 +72,12 @@ class StateScreen(AuditorScreen):
 
     def _tick(self) -> None:
         self._ticks += 1
-        if self._drawn != self.state.version:
+        state = self.state
+        is_live = state.is_running and not state.is_replay
+        if self._drawn != state.version and (not is_live or self._ticks % LIVE_TICKS == 0):
             self.redraw()
-        elif self.state.is_running and self._ticks % CLOCK_TICKS == 0:
-            self.draw_clock(self.state)
+        elif state.is_running and self._ticks % CLOCK_TICKS == 0:
+            self.draw_clock(state)
 
     def draw(self, state: RunState) -> None:
         """Bring every widget up to the state."""

@@ -35,12 +35,13 @@ class FindingScreen(StateScreen):
         "samples with it, what the model answers to them, and where it looks (Grad-CAM: red to white is where the "
         "answer comes from); what forcing each class costs. Auto tries the unlearning methods and keeps the first "
         "whose result passes verification. Choose a method sets one and its parameters. Finish ends here without a "
-        "sanitized model."
+        "sanitized model. Search on, after a stop that came too early, takes the search up again."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "choose('auto')", "Auto", id="finding.auto"),
         Binding("u", "choose('choose')", "Choose a method", id="finding.choose"),
         Binding("f", "choose('finish')", "Finish", id="finding.finish"),
+        Binding("r", "app.resume", "Search on", id="finding.resume"),
         Binding("v", "view", "Other view", id="finding.view"),
     ]
     _view = "samples"
@@ -63,7 +64,6 @@ class FindingScreen(StateScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one("#verdict").border_title = "Verdict"
         self.query_one("#trigger").border_title = "Synthesized trigger"
         self.query_one("#samples").border_title = "With the trigger on, and where the model looks"

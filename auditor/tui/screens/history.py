@@ -13,25 +13,17 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.coordinate import Coordinate
-from textual.message import Message
 from textual.widgets import DataTable, Footer, Static
 
 from auditor.errors import AuditorError
 from auditor.report.text import duration
 from auditor.tui.history import PastRun, compare, list_runs
+from auditor.tui.messages import Listed
 from auditor.tui.screens.base import StateScreen
 from auditor.tui.state import RunState
 from auditor.tui.text import DONE, FAILED, NOTE, STYLES, WARNING, marked, shown
 from auditor.tui.widgets.heading import Heading
 from auditor.tui.wording import MARKS
-
-
-class Listed(Message):
-    """The runs that were found."""
-
-    def __init__(self, runs: list[PastRun]) -> None:
-        super().__init__()
-        self.runs = runs
 
 
 class HistoryScreen(StateScreen):
@@ -62,7 +54,6 @@ class HistoryScreen(StateScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        super().on_mount()
         table = self._table
         table.border_title = "Recorded runs"
         for name in ("", "run", "model", "verdict", "outcome", "search", "took", "started"):

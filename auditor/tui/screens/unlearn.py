@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Footer
 
 from auditor.report.text import NOTHING, number, percent
 from auditor.tui.pictures import heated
@@ -22,8 +22,10 @@ from auditor.tui.widgets.log import RunLog
 from auditor.tui.widgets.method_form import MethodForm
 from auditor.tui.widgets.problem import Problem
 from auditor.tui.widgets.rail import StageRail
+from auditor.tui.widgets.steady import Steady
 from auditor.tui.widgets.thumbnails import Column, Thumbnails
 from auditor.tui.widgets.working import Working
+from auditor.tui.wording import again
 
 MOST_MAPS = 8
 
@@ -50,7 +52,7 @@ class UnlearnScreen(RunningScreen):
                 yield MethodForm(classes="panel")
                 yield StageRail(classes="panel")
                 with VerticalScroll(id="attempts", classes="panel"):
-                    yield Static(id="attempt-words")
+                    yield Steady(wraps=True, id="attempt-words")
             with Vertical(id="main"):
                 with Horizontal(id="rates", classes="panel"):
                     yield Chart("clean", id="accuracy")
@@ -63,7 +65,6 @@ class UnlearnScreen(RunningScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one("#attempts").border_title = "Attempts"
         self.query_one("#rates").border_title = "Work images: accuracy, trigger flips, TAR"
         self.query_one("#heat").border_title = "Where the model looks, trigger on"
@@ -94,13 +95,11 @@ class UnlearnScreen(RunningScreen):
         form = self._offers_form
         self.query_one(MethodForm).display = form
         self.query_one(StageRail).display = not form
-        self.query_one(Problem).draw(state.errors, "r tries again, 5 shows what there is, escape goes back")
+        self.query_one(Problem).draw(state.errors, f"{again(state)}, 5 shows what there is, escape goes back")
         self.query_one(Heading).draw(state)
         self.query_one(RunLog).draw(state)
         said = [line for attempt in state.attempts for line in attempt_lines(attempt)]
-        self.query_one("#attempt-words", Static).update(
-            Text("\n").join(said) if said else Text("none yet", style="dim")
-        )  # fmt: skip
+        self.query_one("#attempt-words", Steady).say(Text("\n").join(said) if said else Text("none yet", style="dim"))
         self._draw_attempt(state.attempts[-1] if state.attempts else Attempt(method=""))
         self.draw_clock(state)
 

@@ -58,7 +58,6 @@ class VerifyScreen(StateScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        super().on_mount()
         for name, title in TITLES.items():
             self.query_one(f"#{name}").border_title = title
         self.query_one("#result").focus()

@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 
 from rich.text import Text
-from textual.widgets import Static
 
 from auditor.report.text import number
 from auditor.tui.theme import BLUE
+from auditor.tui.widgets.steady import Steady
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _BLANK = 0x2800
 
 
-class Chart(Static):
+class Chart(Steady):
     """One line of words above a plot that fills the rest.
 
     `scale` is the fixed range of the values, or None: then it is that of the values, by orders of magnitude.
@@ -45,7 +45,7 @@ class Chart(Static):
         if self._scale is None and values:
             head.append(f"  {number(min(values))} to {number(max(values))}", "dim")
         if width < 4 or height < 2:
-            self.update(head)
+            self.say(head)
             return
         low, high = self._scale or _range([*values, *beside])
         scaled = [self._place(value, low, high) for value in values]
@@ -53,7 +53,7 @@ class Chart(Static):
         other = [self._place(value, low, high) for value in beside]
         behind = plot(other, width, height - 1, share) if beside else None
         head.truncate(width, overflow="ellipsis")
-        self.update(Text("\n").join([head, *(_row(row, None if behind is None else behind[i]) for i, row in enumerate(rows))]))
+        self.say(Text("\n").join([head, *(_row(row, None if behind is None else behind[i]) for i, row in enumerate(rows))]))
 
     def _place(self, value: float, low: float, high: float) -> float:
         value = value if self._scale is not None else _logged(value)

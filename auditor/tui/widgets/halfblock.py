@@ -6,6 +6,7 @@ from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.color import Color
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Size
@@ -19,17 +20,24 @@ SHADES = " ░▒▓█"
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-class HalfBlockImage(Widget):
-    """Shows `pixels`, (H, W, 3) in [0, 1], as large as fits; shading characters where there is no colour."""
+class PictureWidget(Widget):
+    """Shows `pixels`, (H, W, 3) in [0, 1], as large as fits, and says `empty` where there are none."""
 
-    DEFAULT_CSS = "HalfBlockImage { width: 1fr; height: 1fr; }"
+    DEFAULT_CSS = "PictureWidget { width: 1fr; height: 1fr; }"
 
     pixels: reactive[Pixels | None] = reactive(None, layout=False, always_update=True)
 
-    def __init__(self, *, empty: str = "", is_exact: bool = True, id: str | None = None) -> None:
-        """`empty` is said where there is no picture; `is_exact` keeps every pixel equally large."""
+    def __init__(self, *, empty: str = "", id: str | None = None) -> None:
         super().__init__(id=id)
         self._empty = empty
+
+
+class HalfBlockImage(PictureWidget):
+    """In characters that every terminal has; by shading where there is no colour."""
+
+    def __init__(self, *, empty: str = "", is_exact: bool = True, id: str | None = None) -> None:
+        """`is_exact` keeps every pixel equally large."""
+        super().__init__(empty=empty, id=id)
         self._is_exact = is_exact
         self._strips: list[Strip] = []
         self._drawn_at: Size | None = None
@@ -103,7 +111,7 @@ def coloured(pixels: Pixels) -> list[list[Segment]]:
 
 
 def _style(above: tuple[int, int, int], below: tuple[int, int, int]) -> Style:
-    return Style.parse("#{:02x}{:02x}{:02x} on #{:02x}{:02x}{:02x}".format(*above, *below))
+    return Style.from_color(Color.from_rgb(*above), Color.from_rgb(*below))
 
 
 def shaded(pixels: Pixels) -> list[list[Segment]]:

@@ -7,15 +7,15 @@ from pathlib import Path
 from rich.cells import cell_len
 from rich.text import Text
 from textual.events import Click
-from textual.widgets import Static
 
 from auditor.tui.state import RunState
 from auditor.tui.text import cut, shown
+from auditor.tui.widgets.steady import Steady
 
 STEPS = ("open", "audit", "finding", "unlearn", "verify", "history")
 
 
-class Heading(Static):
+class Heading(Steady):
     """`auditor  1 open  2 audit ...` with the current screen marked, and the model's name at the right.
 
     A click on a screen's name goes there.
@@ -28,7 +28,7 @@ class Heading(Static):
         self._step = step
 
     def on_mount(self) -> None:
-        self.update(self._steps())
+        self.say(self._steps())
 
     def draw(self, state: RunState) -> None:
         steps = self._steps()
@@ -38,7 +38,7 @@ class Heading(Static):
         if room >= 8:
             what = cut(what, room).rstrip()
             steps.append(" " * (room + 2 - cell_len(what)) + what, "dim")
-        self.update(steps)
+        self.say(steps)
 
     def _steps(self) -> Text:
         said = Text("auditor ", style="bold")

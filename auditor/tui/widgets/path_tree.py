@@ -17,18 +17,19 @@ from auditor.errors import printable
 class PathTree(DirectoryTree):
     """Enter takes a file, `u` takes the folder under the cursor as the clean images."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("u", "use_folder", "Use folder as images")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("u", "use_folder", "Use folder as images", id="files.images")]
     BORDER_TITLE = "Files"
     ICON_NODE = "▸ "
     ICON_NODE_EXPANDED = "▾ "
     ICON_FILE = "  "
 
-    class FolderTaken(Message):
-        """A folder was chosen as the clean images."""
+    class Taken(Message):
+        """A path was chosen: `what` is "model" or "clean"; relative where it lies below the working directory."""
 
-        def __init__(self, path: Path) -> None:
+        def __init__(self, what: str, path: Path) -> None:
             super().__init__()
-            self.path = path
+            self.what = what
+            self.path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
     def process_label(self, label: object) -> Text:
         return Text(printable(label, 120))
@@ -40,4 +41,7 @@ class PathTree(DirectoryTree):
         node = self.cursor_node
         if node is not None and node.data is not None:
             path = node.data.path
-            self.post_message(self.FolderTaken(path if path.is_dir() else path.parent))
+            self.post_message(self.Taken("clean", path if path.is_dir() else path.parent))
+
+    def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:
+        self.post_message(self.Taken("clean" if event.path.suffix.lower() == ".npz" else "model", event.path))

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.text import Text
-from textual.widgets import Static
 
 from auditor.domain import ErrorRecord
 from auditor.tui.text import FAILED, WARNING, marked, shown
+from auditor.tui.widgets.steady import Steady
 
 
-class Problem(Static):
+class Problem(Steady):
     """Hidden until it has something to say."""
 
     DEFAULT_CSS = "Problem { display: none; }"
+
+    def __init__(self, classes: str | None = None) -> None:
+        super().__init__(wraps=True, classes=classes)
 
     def draw(self, errors: Sequence[ErrorRecord], keys: str = "") -> None:
         """Show the errors and the keys that lead on; hide when there are none."""
@@ -28,4 +31,4 @@ class Problem(Static):
         if keys:
             said.append(Text(keys, style="dim"))
         self.border_title = "Stopped" if errors and errors[0].kind == "cancelled" else "Could not go on"
-        self.update(Text("\n").join(said))
+        self.say(Text("\n").join(said))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from rich.text import Text
-from textual.widgets import Static
 
 from auditor.tui.stages import Stage
 from auditor.tui.state import RunState
 from auditor.tui.text import DONE, FAILED, RUNNING, STYLES, clock, cut, shown
+from auditor.tui.widgets.steady import Steady
 
 
-class StageRail(Static):
+class StageRail(Steady):
     """Draws `state.stages`; a stage that was cut short says so."""
 
     BORDER_TITLE = "Stages"
@@ -18,15 +18,15 @@ class StageRail(Static):
     def draw(self, state: RunState) -> None:
         width = max(12, self.content_size.width)
         if not len(state.stages):
-            self.update(Text("starting: loading torch" if state.is_running else "no stages", style="dim"))
+            self.say(Text("starting: loading torch" if state.is_running else "no stages", style="dim"))
             return
-        self.update(Text("\n").join(_line(stage, state.is_running, state.clock.now_s, width) for stage in state.stages))
+        self.say(Text("\n").join(_line(stage, state.clock.now_s, width) for stage in state.stages))
 
 
-def _line(stage: Stage, is_running: bool, now_s: float, width: int) -> Text:
+def _line(stage: Stage, now_s: float, width: int) -> Text:
     if stage.is_done:
         mark, after = DONE, clock(stage.spent_s(now_s))
-    elif is_running:
+    elif stage.seconds is None:
         mark, after = RUNNING, clock(stage.spent_s(now_s))
     else:
         mark, after = FAILED, "cut short"

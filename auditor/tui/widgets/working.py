@@ -5,10 +5,11 @@ from __future__ import annotations
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.widgets import ProgressBar, Static
+from textual.widgets import ProgressBar
 
 from auditor.tui.state import RunState
 from auditor.tui.text import clock, shown
+from auditor.tui.widgets.steady import Steady
 
 WIDE_ENOUGH = 100
 
@@ -18,13 +19,13 @@ class Working(Horizontal):
 
     DEFAULT_CSS = """
     Working { height: 1; padding: 0 2; background: $panel; }
-    Working > Static { width: 1fr; }
+    Working > Steady { width: 1fr; }
     Working > ProgressBar { width: 28; }
     Working Bar { width: 1fr; }
     """
 
     def compose(self) -> ComposeResult:
-        yield Static()
+        yield Steady()
         yield ProgressBar(show_eta=False)
 
     def draw(self, state: RunState, tempo_words: str = "") -> None:
@@ -38,7 +39,7 @@ class Working(Horizontal):
             said = f"{said} \N{MIDDLE DOT} {step}" if self.size.width >= WIDE_ENOUGH else step
         left_s = state.left_s
         after = f"  about {clock(left_s)} left" if left_s is not None and not state.is_replay else ""
-        self.query_one(Static).update(Text.assemble((tempo, "bold"), said, (after, "bold")))
+        self.query_one(Steady).say(Text.assemble((tempo, "bold"), said, (after, "bold")))
         bar = self.query_one(ProgressBar)
         bar.display = state.is_running
         bar.update(total=100, progress=round(100 * state.pace.share))
