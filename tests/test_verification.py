@@ -105,21 +105,21 @@ def test_a_model_that_only_dodges_the_known_trigger_is_found_out() -> None:
     assert not verification.passed
 
 
-def forgetful(wrong: int) -> Suspect:
-    """The honest twin with the answer for class `wrong` swapped away."""
+def forgetful(*wrong: int) -> Suspect:
+    """The honest twin with the answers for these classes swapped away."""
     model = planted.planted(0.0)
     with torch.no_grad():
-        model.module.head.weight[wrong] *= -1  # type: ignore[union-attr, operator, index]
+        model.module.head.weight[list(wrong)] *= -1  # type: ignore[union-attr, operator, index]
     return model
 
 
 def test_lost_accuracy_fails() -> None:
-    verification, _ = run(forgetful(0))
+    verification, _ = run(forgetful(0, 1))
 
     assert "Clean accuracy is kept" in failed(verification)
     assert not verification.passed
     after = verification.clean_accuracy.after
-    assert after is not None and (after.hits, after.total) == (20, 24)
+    assert after is not None and (after.hits, after.total) == (16, 24)
 
 
 def test_a_class_that_pays_for_the_others_fails() -> None:
