@@ -94,6 +94,7 @@ def cells(model: Row, args: argparse.Namespace, images: int, seed: int, done: se
         }  # fmt: skip
         if verdict.get("label") == "backdoored" and method == "auto":
             row |= by_audit(path, clean, folder, partial(measured, known, data), **flags)
+            row["after"] = row["after"] or before  # what no method was worth verifying for stays as it is
         elif verdict.get("label") == "backdoored":
             alone = alone or Alone(path, clean, folder, **flags)
             row |= alone.unlearn(PUBLISHED.get(method, method), published=method in PUBLISHED, measure=partial(measured, known, data))
