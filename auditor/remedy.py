@@ -38,7 +38,7 @@ HARDENINGS = 2
 CHEAP = 0.75
 ORIGINAL_WEIGHT = 3
 SEED_OFFSET = 101
-WORK_LOSS = 0.05
+WORK_LOSS = 0.15  # far beyond it verification would refuse anyway, and takes longer to say so
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
