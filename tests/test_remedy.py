@@ -11,13 +11,13 @@ import numpy as np
 import planted
 import pytest
 import torch
+from portfolios import try_only
 from torch import Tensor
 
 from auditor import remedy
 from auditor.events import AttemptFinished, Control, Event, drain
 from auditor.images import split
 from auditor.metrics import accuracy, attack_success_rate
-from auditor.portfolio import plan
 from auditor.remedy import ORIGINAL_WEIGHT, Case, Remedy, find_remedy
 from auditor.search.synthesis import PROFILES, Budget
 from auditor.suspect import Suspect
@@ -89,8 +89,7 @@ def use(monkeypatch: pytest.MonkeyPatch, *methods: Returns) -> None:
     """Make these the methods that `auto` tries."""
     for method in methods:
         monkeypatch.setitem(METHODS, method.name, method)
-    chances = [method for method in methods for _ in range(2)]
-    monkeypatch.setattr(remedy, "plan", lambda name, *rest: list(chances) if name == "auto" else plan(name, *rest))
+    try_only(monkeypatch, *(method.name for method in methods))
 
 
 def dodger() -> Suspect:

@@ -23,16 +23,15 @@ import pypdf
 import pytest
 import torch
 from material import Files, Outcome, auditor
+from portfolios import try_only
 from safetensors.torch import load_file
 
 import auditor.report as auditor_report
-from auditor import remedy
 from auditor.events import decode
 from auditor.report import pdf
 from auditor.runs import verify_seal
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
-from auditor.unlearn import METHODS
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def test_the_console_script(files: Files) -> None:
 def test_with_the_real_methods_files_and_exit_code_agree(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remedy, "AUTO", tuple(name for name in METHODS if name in ("edit", "prune")))
+    try_only(monkeypatch, "prune", "edit")
 
     outcome = auditor("audit", files.suspect, *files.flags, "-o", tmp_path / "run", "--format", "json")
 
