@@ -46,6 +46,7 @@ def end_with_terminal(descriptor: int) -> None:
     watched.register(descriptor, 0)  # a hang-up is told whatever is asked for
     if os.isatty(descriptor) and watched.poll():
         os.kill(os.getpid(), signal.SIGHUP)
+        os._exit(128 + signal.SIGHUP)  # under nohup the signal is ignored
 
 
 class Quiet(App[int]):
