@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 
 from auditor.errors import printable
 from auditor.request import Request
@@ -56,7 +56,8 @@ class AuditorApp(Runner):
     def __init__(self, *, model: str = "", state: RunState | None = None, message: str = "",
                  stream: Stream = process_stream, config: Config | None = None,
                  picture: type[PictureWidget] = HalfBlockImage) -> None:  # fmt: skip
-        super().__init__(state or RunState(Request(model=model)), stream)
+        builders = {**SCREENS, OpenScreen.NAME: lambda: OpenScreen(self.state.request)}
+        super().__init__(state or RunState(Request(model=model)), stream, builders)
         self.picture = picture
         self._config = config or Config()
         self._message = message
@@ -113,13 +114,6 @@ class AuditorApp(Runner):
             case "resume":
                 return self.can_resume
         return True
-
-    def show(self, name: str) -> None:
-        """Go to a screen, built anew from the state; questions that are open are closed."""
-        while isinstance(self.screen, ModalScreen):
-            self.pop_screen()
-        if isinstance(self.screen, AuditorScreen) and self.screen.NAME != name:
-            self.switch_screen(OpenScreen(self.state.request) if name == "open" else SCREENS[name]())
 
     def action_show(self, name: str) -> None:
         self.show(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from auditor.tui.leaving import CANCEL_WITHIN_S, Quiet
 from auditor.tui.messages import AuditEnded, AuditEvent, RunOpened, RunRefused
 from auditor.tui.producing import Stream, produce
 from auditor.tui.replay import Tempo, paced, replay, state_of
+from auditor.tui.screens.base import AuditorScreen
 from auditor.tui.screens.confirm import ConfirmCancel
 from auditor.tui.state import RunState
 
@@ -29,10 +30,14 @@ REPLAY = "replay"
 
 
 class Runner(Quiet):
-    """An application with one `RunState`, and at most one verb or replay at work on it in a thread."""
+    """An application with one `RunState`, and at most one verb or replay at work on it in a thread.
 
-    def __init__(self, state: RunState, stream: Stream) -> None:
+    `builders` make the screens anew from the state, by name.
+    """
+
+    def __init__(self, state: RunState, stream: Stream, builders: Mapping[str, Callable[[], AuditorScreen]]) -> None:
         super().__init__()
+        self.builders = builders
         self.state = state
         self.stream = stream
         self.control = Control()
@@ -41,8 +46,11 @@ class Runner(Quiet):
         self._was_stopped = False
 
     def show(self, name: str) -> None:
-        """Go to a screen."""
-        raise NotImplementedError
+        """Go to a screen; questions that are open are closed."""
+        while isinstance(self.screen, ModalScreen):
+            self.pop_screen()
+        if isinstance(self.screen, AuditorScreen) and self.screen.NAME != name:
+            self.switch_screen(self.builders[name]())
 
     def show_end(self) -> None:
         """The screen that tells how the run of the state ended."""

@@ -67,10 +67,33 @@ def ready(app: AuditorApp) -> bool:
     return isinstance(app.focused, Button) and app.focused.id == "start"
 
 
-async def to_finding(app: AuditorApp, pilot: Pilot[int]) -> None:
+async def start(app: AuditorApp, pilot: Pilot[int]) -> None:
+    """Take the sample that Open offers, and begin."""
     await pilot.press("enter")
     await until(pilot, lambda: ready(app))
     await pilot.press("enter")
+
+
+async def start_by_clicks(app: AuditorApp, pilot: Pilot[int]) -> None:
+    """The same with the mouse alone."""
+    await pilot.click("#sample")
+    await until(pilot, lambda: ready(app))
+    await pilot.click("#start")
+
+
+async def to_search(app: AuditorApp, pilot: Pilot[int], begin: Drive = start) -> None:
+    """Begin, and wait until the search has made a step."""
+    await begin(app, pilot)
+    await until(pilot, lambda: app.state.search.step > 0)
+
+
+async def stop(app: AuditorApp, pilot: Pilot[int]) -> None:
+    await pilot.press("s")
+    await until(pilot, on(app, "finding"))
+
+
+async def to_finding(app: AuditorApp, pilot: Pilot[int]) -> None:
+    await start(app, pilot)
     await until(pilot, on(app, "finding"))
     await pilot.pause(0.2)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import recorded
-from driving import drive, on, ready, text_of, to_finding, until
+from driving import drive, on, start, stop, text_of, to_finding, to_search, until
 from textual.pilot import Pilot
 from textual.widgets import Button, DataTable, Input, Static
 
@@ -76,10 +76,7 @@ def test_the_same_folder_and_settings_go_to_both_verbs(here: Path) -> None:
 
 def test_audit_screen_shows_the_outlier_by_sign_and_word(here: Path) -> None:
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        await pilot.press("enter")
-        await until(pilot, lambda: ready(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: app.state.search.step > 0)
+        await to_search(app, pilot)
         await pilot.pause(0.3)
         table = app.screen.query_one(DataTable)
         first = [str(cell) for cell in table.get_row_at(0)]
@@ -115,9 +112,7 @@ def test_errors_of_the_stream_stay_where_they_happened(here: Path, raises: bool)
         return recorded.result(request, exit_code=4, errors=[recorded.record(error)])
 
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        await pilot.press("enter")
-        await until(pilot, lambda: ready(app))
-        await pilot.press("enter")
+        await start(app, pilot)
         await until(pilot, lambda: bool(app.state.errors))
         await pilot.pause(0.3)
         assert on(app, "audit")()
@@ -136,9 +131,7 @@ def test_an_error_of_our_own_does_not_take_the_terminal_down(here: Path) -> None
         raise RuntimeError("out of cheese")
 
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        await pilot.press("enter")
-        await until(pilot, lambda: ready(app))
-        await pilot.press("enter")
+        await start(app, pilot)
         await until(pilot, lambda: bool(app.state.errors))
         await pilot.pause(0.3)
         assert "RuntimeError: out of cheese" in text_of(app, "Problem")
@@ -148,10 +141,7 @@ def test_an_error_of_our_own_does_not_take_the_terminal_down(here: Path) -> None
 
 def test_cancel_asks_once_and_keeps_the_run(here: Path) -> None:
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        await pilot.press("enter")
-        await until(pilot, lambda: ready(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: app.state.search.step > 0)
+        await to_search(app, pilot)
         # When: the first question is declined, the second confirmed
         await pilot.press("c", "n")
         assert app.state.is_running
@@ -180,9 +170,7 @@ def test_cancel_does_not_wait_for_a_step_that_never_ends(here: Path) -> None:
         raise Cancelled("late", "")
 
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        await pilot.press("enter")
-        await until(pilot, lambda: ready(app))
-        await pilot.press("enter")
+        await start(app, pilot)
         await until(pilot, lambda: len(app.state.stages) == 1)
         await pilot.press("c", "y")
         await until(pilot, lambda: not app.state.is_running)
@@ -197,12 +185,8 @@ def test_cancel_does_not_wait_for_a_step_that_never_ends(here: Path) -> None:
 
 def test_stop_finishes_with_the_best_so_far(here: Path) -> None:
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        await pilot.press("enter")
-        await until(pilot, lambda: ready(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: app.state.search.step > 0)
-        await pilot.press("s")
-        await until(pilot, on(app, "finding"))
+        await to_search(app, pilot)
+        await stop(app, pilot)
         assert app.state.search.step < recorded.STEPS and not app.state.errors
 
     drive(steps, stream=recorded.hold())
@@ -219,15 +203,11 @@ def test_a_search_is_drawn_once_a_second_however_fast_it_goes(here: Path, monkey
     monkeypatch.setattr(AuditScreen, "draw", counted)
 
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        await pilot.press("enter")
-        await until(pilot, lambda: ready(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: app.state.search.step > 0)
+        await to_search(app, pilot)
         before, began = len(drawn), time.monotonic()
         await asyncio.sleep(2.5)
         assert 1 <= len(drawn) - before <= time.monotonic() - began + 1
-        await pilot.press("s")
-        await until(pilot, on(app, "finding"))
+        await stop(app, pilot)
 
     drive(steps, stream=recorded.hold())
 
@@ -241,12 +221,8 @@ def test_a_stop_before_anything_was_found_can_be_taken_back(here: Path) -> None:
         return dataclasses.replace(found, verdict=results.pop()) if results else found
 
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        await pilot.press("enter")
-        await until(pilot, lambda: ready(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: app.state.search.step > 0)
-        await pilot.press("s")
-        await until(pilot, on(app, "finding"))
+        await to_search(app, pilot)
+        await stop(app, pilot)
         assert app.state.verdict is not None and app.state.verdict.label == "inconclusive"
         # When: the search is taken up again, and ends by itself
         await pilot.press("r")
@@ -335,10 +311,7 @@ def test_quit_cancels_a_running_audit(here: Path) -> None:
 
     async def main() -> None:
         async with app.run_test() as pilot:
-            await pilot.press("enter")
-            await until(pilot, lambda: ready(app))
-            await pilot.press("enter")
-            await until(pilot, lambda: app.state.search.step > 0)
+            await to_search(app, pilot)
             await pilot.press("ctrl+q")
 
     asyncio.run(main())
@@ -377,9 +350,7 @@ def test_errors_without_a_result_can_be_shown_twice(here: Path) -> None:
         return recorded.result(request, exit_code=2, errors=[error])
 
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        await pilot.press("enter")
-        await until(pilot, lambda: ready(app))
-        await pilot.press("enter")
+        await start(app, pilot)
         await until(pilot, lambda: bool(app.state.errors))
         await pilot.pause(0.3)
         await pilot.press("r")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import recorded
-from driving import drive, on, ready, text_of, until
+from driving import drive, on, start_by_clicks, stop, text_of, to_search, until
 from textual.pilot import Pilot
 
 from auditor.tui.app import AuditorApp
@@ -14,9 +14,7 @@ from auditor.tui.widgets.class_table import ClassTable
 
 def test_from_open_to_the_report_and_back_by_clicks(here: Path) -> None:
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        await pilot.click("#sample")
-        await until(pilot, lambda: ready(app))
-        await pilot.click("#start")
+        await start_by_clicks(app, pilot)
         await until(pilot, on(app, "finding"))
         await pilot.pause(0.3)
         await pilot.click("#auto")
@@ -34,14 +32,10 @@ def test_from_open_to_the_report_and_back_by_clicks(here: Path) -> None:
 
 def test_a_click_on_a_column_sorts_by_it(here: Path) -> None:
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
-        await pilot.click("#sample")
-        await until(pilot, lambda: ready(app))
-        await pilot.click("#start")
-        await until(pilot, lambda: app.state.search.step > 0)
+        await to_search(app, pilot, start_by_clicks)
         await pilot.pause(0.5)
         await pilot.click(ClassTable, offset=(4, 1))
         await until(pilot, lambda: app.screen.query_one(ClassTable).border_title == "Classes by class")
-        await pilot.press("s")
-        await until(pilot, on(app, "finding"))
+        await stop(app, pilot)
 
     drive(steps, stream=recorded.hold())
