@@ -95,6 +95,11 @@ class Terminal:
             with suppress(OSError):  # the other end is closed
                 self._screen.feed(self._decode(os.read(self._master, 2**20)))
 
+    def drain(self, seconds: float) -> None:
+        """Take what is drawn without looking: the screen is not known after it."""
+        while select.select([self._master], [], [], seconds)[0] and os.read(self._master, 2**20):
+            seconds = 0.0
+
     def wait_for(self, words: str, timeout_s: float, *, ends: tuple[str, ...] = ()) -> bool:
         """Read until the screen shows the words, True, or one of the ends, False.
 

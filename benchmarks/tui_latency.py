@@ -3,9 +3,10 @@
     python -m benchmarks.tui_latency                       # samples/suspect.pt, standard, in a pseudo-terminal
     python -m benchmarks.tui_latency --only replay
 
-Latency: `auditor tui` runs on a pseudo-terminal; a key that sorts the class table is written, and the time until
-the new title arrives is taken. Slowdown: the seconds of the search in that run against those of the same scan by the
-library before and after it, in one go. Replay: 10,000 search steps with pictures are replayed as fast as they can be,
+Slowdown: the seconds of the search in `auditor tui` on a pseudo-terminal, once watched and once with a key every second,
+against those of the same scan by the library before and after, in one go. Latency: the key sorts the class table, and
+the time until the new title arrives is taken; reading the screen for that takes its own share of a core, which is said.
+Replay: 10,000 search steps with pictures are replayed as fast as they can be,
 with scrolling; memory is the resident set. Writes a JSON line a measure to stdout.
 """
 
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -36,6 +37,7 @@ TITLES = ("Classes by cost", "Classes by flips", "Classes by of median", "Classe
           "Classes by class", "Classes, most suspicious first")  # fmt: skip
 ENDS = ("Synthesized trigger", "Could not go on")
 FRAMES = 50
+Beside = Callable[[Terminal, Path], Iterator[float]]
 
 
 def main() -> int:
@@ -60,17 +62,21 @@ def say(measure: dict[str, object]) -> None:
 
 
 def measure_search(model: str, clean: str, scratch: Path) -> None:
-    """The search without the interface, in it, and without it again, in one go; each writes a run folder."""
-    before_s = search_alone(model, clean, scratch / "before")
-    delays_ms, run = drive(model, clean, scratch)
-    beside_s = search_seconds(run)
-    after_s = search_alone(model, clean, scratch / "after")
+    """The search alone and in the interface by turns, in one go; each writes a run folder."""
+    alone_s = [search_alone(model, clean, scratch / "alone-0")]
+    beside_s, delays_ms = {}, []
+    for number, beside in enumerate((watched, keyed), start=1):
+        desk = scratch / beside.__name__
+        delays_ms, cost = drive(model, clean, desk, beside)
+        beside_s[beside.__name__] = search_seconds(desk / "runs" / "suspect")
+        alone_s.append(search_alone(model, clean, scratch / f"alone-{number}"))
+        around_s = (alone_s[-2] + alone_s[-1]) / 2
+        say({"measure": f"search, {beside.__name__}", "alone before and after s": [round(alone_s[-2], 1), round(alone_s[-1], 1)],
+             "in the interface s": round(beside_s[beside.__name__], 1),
+             "slower by": round(beside_s[beside.__name__] / around_s - 1, 3), **cost, "load": os.getloadavg()})  # fmt: skip
     quantiles = statistics.quantiles(delays_ms, n=20)
     say({"measure": "key to paint during a search", "keys": len(delays_ms), "median ms": round(statistics.median(delays_ms), 1),
          "95th percentile ms": round(quantiles[18], 1), "worst ms": round(max(delays_ms), 1)})  # fmt: skip
-    say({"measure": "search", "headless s, before and after": [round(before_s, 1), round(after_s, 1)],
-         "in the interface s": round(beside_s, 1), "slower by": round(2 * beside_s / (before_s + after_s) - 1, 3),
-         "load after": os.getloadavg()})  # fmt: skip
 
 
 def search_alone(model: str, clean: str, run: Path) -> float:
@@ -85,12 +91,12 @@ def search_seconds(run: Path) -> float:
     return seconds
 
 
-def drive(model: str, clean: str, scratch: Path) -> tuple[list[float], Path]:
-    """Start the audit by keys, sort while it searches, and leave; the delays and the run folder."""
-    (scratch / "samples").mkdir()
-    (scratch / "samples" / "suspect.pt").symlink_to(Path(model).resolve())
-    (scratch / "samples" / "clean").symlink_to(Path(clean).resolve())
-    terminal = Terminal(scratch)
+def drive(model: str, clean: str, desk: Path, beside: Beside) -> tuple[list[float], dict[str, float]]:
+    """Start the audit by keys and leave after the search; the delays, and the cores that were taken beside the search."""
+    (desk / "samples").mkdir(parents=True)
+    (desk / "samples" / "suspect.pt").symlink_to(Path(model).resolve())
+    (desk / "samples" / "clean").symlink_to(Path(clean).resolve())
+    terminal = Terminal(desk)
     try:
         terminal.wait_for("Use the sample", 60)
         terminal.press("\r")
@@ -98,12 +104,35 @@ def drive(model: str, clean: str, scratch: Path) -> tuple[list[float], Path]:
             raise NeverDrawnError(f"The sample was refused. The last screen:\n{terminal.text}")
         terminal.press("\r")
         terminal.wait_for("Searching for triggers", 120)
-        delays = list(presses(terminal))
+        began, interface_s, own_s = time.monotonic(), processor_seconds(terminal.process.pid), time.process_time()
+        delays = list(beside(terminal, desk / "runs" / "suspect" / "result.json"))
+        wall_s = time.monotonic() - began
+        cost = {"interface, cores": round((processor_seconds(terminal.process.pid) - interface_s) / wall_s, 3),
+                "this terminal, cores": round((time.process_time() - own_s) / wall_s, 3)}  # fmt: skip
         terminal.press("\x11")
         terminal.read_until_exit(10)
-        return delays, scratch / "runs" / "suspect"
+        return delays, cost
     finally:
         terminal.end()
+
+
+def processor_seconds(process: int) -> float:
+    """What a process has used so far, its children left out."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def watched(terminal: Terminal, result: Path) -> Iterator[float]:
+    """Nobody presses a key; what is drawn is taken, and not looked at. No delays."""
+    while not result.exists():
+        terminal.drain(PAUSE_S)
+        time.sleep(PAUSE_S / 2)
+    yield from ()
+
+
+def keyed(terminal: Terminal, result: Path) -> Iterator[float]:
+    """A key that sorts the table every second: the milliseconds to its paint."""
+    return presses(terminal)
 
 
 def presses(terminal: Terminal) -> Iterator[float]:
