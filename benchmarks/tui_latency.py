@@ -1,6 +1,7 @@
 """How quickly the terminal interface answers during a search, what it costs the search, and what a long replay keeps.
 
     python -m benchmarks.tui_latency                       # samples/suspect.pt, standard, in a pseudo-terminal
+    python -m benchmarks.tui_latency --only search --repeats 3
     python -m benchmarks.tui_latency --only replay
 
 Slowdown: the seconds of the search in `auditor tui` on a pseudo-terminal, once watched and once with a key every second,
@@ -44,13 +45,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(ROOT / "samples" / "suspect.pt"))
     parser.add_argument("--clean", default=str(ROOT / "samples" / "clean"))
+    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="of the search, watched and with keys (default 1)")
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--only", choices=("search", "replay"))
     chosen = parser.parse_args()
     say({"load before": os.getloadavg(), "cores": os.cpu_count()})
     with tempfile.TemporaryDirectory() as scratch:
         if chosen.only != "replay":
-            measure_search(chosen.model, chosen.clean, Path(scratch))
+            measure_search(chosen.model, chosen.clean, Path(scratch), chosen.repeats)
         if chosen.only != "search":
             measure_replay(chosen.events, Path(scratch) / "long")
     return 0
@@ -61,19 +63,27 @@ def say(measure: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def measure_search(model: str, clean: str, scratch: Path) -> None:
+def measure_search(model: str, clean: str, scratch: Path, repeats: int) -> None:
     """The search alone and in the interface by turns, in one go; each writes a run folder."""
-    alone_s = [search_alone(model, clean, scratch / "alone-0")]
-    beside_s, delays_ms = {}, []
-    for number, beside in enumerate((watched, keyed), start=1):
-        desk = scratch / beside.__name__
-        delays_ms, cost = drive(model, clean, desk, beside)
-        beside_s[beside.__name__] = search_seconds(desk / "runs" / "suspect")
+    alone_s = [search_alone(model, clean, scratch / "alone")]
+    slower: dict[str, list[float]] = {}
+    delays_ms: list[float] = []
+    for number, beside in enumerate((watched, keyed) * repeats):
+        desk, name = scratch / str(number), beside.__name__
+        delays, cost = drive(model, clean, desk, beside)
+        delays_ms += delays
+        beside_s = search_seconds(desk / "runs" / "suspect")
         alone_s.append(search_alone(model, clean, scratch / f"alone-{number}"))
-        around_s = (alone_s[-2] + alone_s[-1]) / 2
-        say({"measure": f"search, {beside.__name__}", "alone before and after s": [round(alone_s[-2], 1), round(alone_s[-1], 1)],
-             "in the interface s": round(beside_s[beside.__name__], 1),
-             "slower by": round(beside_s[beside.__name__] / around_s - 1, 3), **cost, "load": os.getloadavg()})  # fmt: skip
+        slower.setdefault(name, []).append(2 * beside_s / (alone_s[-2] + alone_s[-1]) - 1)
+        say({"measure": f"search, {name}", "alone before and after s": [round(x, 1) for x in alone_s[-2:]],
+             "in the interface s": round(beside_s, 1), "slower by": round(slower[name][-1], 3), **cost,
+             "load": os.getloadavg()})  # fmt: skip
+    for name, shares in slower.items():
+        say({"measure": f"search, {name}, in all", "runs": len(shares), "slower by, median": round(statistics.median(shares), 3),
+             "least and most": [round(min(shares), 3), round(max(shares), 3)]})  # fmt: skip
+    spread = (max(alone_s) - min(alone_s)) / statistics.median(alone_s)
+    say({"measure": "search, alone, in all", "runs": len(alone_s), "s, median": round(statistics.median(alone_s), 1),
+         "spread": round(spread, 3)})  # fmt: skip
     quantiles = statistics.quantiles(delays_ms, n=20)
     say({"measure": "key to paint during a search", "keys": len(delays_ms), "median ms": round(statistics.median(delays_ms), 1),
          "95th percentile ms": round(quantiles[18], 1), "worst ms": round(max(delays_ms), 1)})  # fmt: skip
