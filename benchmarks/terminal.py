@@ -13,12 +13,13 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SIZE = (36, 120)
+INTERFACE = ("-m", "auditor", "tui")
 _PIECES = re.compile(
     r"\x1b\[(?P<row>\d*);?(?P<column>\d*)H|\x1b\[[0-9;:?<>=$ ]*[a-zA-Z~]|\x1b[P\]_][^\x1b\x07]*(?:\x07|\x1b\\)"
     r"|\x1b[()][A-Z0-9]|\x1b[=>78cM]|(?P<control>[\x00-\x1f])|(?P<text>[^\x00-\x1f]+)"
@@ -68,12 +69,13 @@ class Screen:
 class Terminal:
     """The interface in a process of its own; `close` is what a closed window does."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, size: tuple[int, int] = SIZE) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, size: tuple[int, int] = SIZE,
+                 command: Sequence[str] = INTERFACE) -> None:  # fmt: skip
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "auditor", "tui"], cwd=folder, stdin=slave, stdout=slave, stderr=slave,
+            [sys.executable, *command], cwd=folder, stdin=slave, stdout=slave, stderr=slave,
             env={**inherited, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **(environment or {})},
             start_new_session=True,
         )  # fmt: skip

@@ -1,14 +1,11 @@
-"""How quickly the terminal interface answers during a search, what it costs the search, and what a long replay keeps.
+"""How quickly the terminal interface answers during a search, and what a long replay keeps.
 
     python -m benchmarks.tui_latency                       # samples/suspect.pt, standard, in a pseudo-terminal
-    python -m benchmarks.tui_latency --only search --repeats 3
     python -m benchmarks.tui_latency --only replay
 
-Slowdown: the seconds of the search in `auditor tui` on a pseudo-terminal, once watched and once with a key every second,
-against those of the same scan by the library before and after, in one go. Latency: the key sorts the class table, and
-the time until the new title arrives is taken; reading the screen for that takes its own share of a core, which is said.
-Replay: 10,000 search steps with pictures are replayed as fast as they can be,
-with scrolling; memory is the resident set. Writes a JSON line a measure to stdout.
+Latency: `auditor tui` runs on a pseudo-terminal; a key that sorts the class table is written, and the time until the
+new title arrives is taken. Replay: 10,000 search steps with pictures are replayed as fast as they can be, with
+scrolling; memory is the resident set. Writes a JSON line a measure to stdout.
 """
 
 from __future__ import annotations
@@ -18,41 +15,40 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from auditor.events import SearchStep, StageStarted, encode
 from auditor.tui.app import AuditorApp
-from benchmarks.terminal import ROOT, SIZE, NeverDrawnError, Terminal
+from benchmarks.terminal import INTERFACE, ROOT, SIZE, NeverDrawnError, Terminal
 
 PAUSE_S = 1.0
 TITLES = ("Classes by cost", "Classes by flips", "Classes by of median", "Classes by outlier", "Classes by family",
           "Classes by class", "Classes, most suspicious first")  # fmt: skip
 ENDS = ("Synthesized trigger", "Could not go on")
 FRAMES = 50
-Beside = Callable[[Terminal, Path], Iterator[float]]
+Beside = Callable[[Terminal, Path], Iterator[Any]]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(ROOT / "samples" / "suspect.pt"))
     parser.add_argument("--clean", default=str(ROOT / "samples" / "clean"))
-    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="of the search, watched and with keys (default 1)")
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--only", choices=("search", "replay"))
     chosen = parser.parse_args()
     say({"load before": os.getloadavg(), "cores": os.cpu_count()})
     with tempfile.TemporaryDirectory() as scratch:
         if chosen.only != "replay":
-            measure_search(chosen.model, chosen.clean, Path(scratch), chosen.repeats)
+            measure_search(chosen.model, chosen.clean, Path(scratch))
         if chosen.only != "search":
             measure_replay(chosen.events, Path(scratch) / "long")
     return 0
@@ -63,50 +59,20 @@ def say(measure: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def measure_search(model: str, clean: str, scratch: Path, repeats: int) -> None:
-    """The search alone and in the interface by turns, in one go; each writes a run folder."""
-    alone_s = [search_alone(model, clean, scratch / "alone")]
-    slower: dict[str, list[float]] = {}
-    delays_ms: list[float] = []
-    for number, beside in enumerate((watched, keyed) * repeats):
-        desk, name = scratch / str(number), beside.__name__
-        delays, cost = drive(model, clean, desk, beside)
-        delays_ms += delays
-        beside_s = search_seconds(desk / "runs" / "suspect")
-        alone_s.append(search_alone(model, clean, scratch / f"alone-{number}"))
-        slower.setdefault(name, []).append(2 * beside_s / (alone_s[-2] + alone_s[-1]) - 1)
-        say({"measure": f"search, {name}", "alone before and after s": [round(x, 1) for x in alone_s[-2:]],
-             "in the interface s": round(beside_s, 1), "slower by": round(slower[name][-1], 3), **cost,
-             "load": os.getloadavg()})  # fmt: skip
-    for name, shares in slower.items():
-        say({"measure": f"search, {name}, in all", "runs": len(shares), "slower by, median": round(statistics.median(shares), 3),
-             "least and most": [round(min(shares), 3), round(max(shares), 3)]})  # fmt: skip
-    spread = (max(alone_s) - min(alone_s)) / statistics.median(alone_s)
-    say({"measure": "search, alone, in all", "runs": len(alone_s), "s, median": round(statistics.median(alone_s), 1),
-         "spread": round(spread, 3)})  # fmt: skip
+def measure_search(model: str, clean: str, scratch: Path) -> None:
+    """A key a second while the search is at work."""
+    delays_ms, _ = drive(model, clean, scratch / "keyed", keyed)
     quantiles = statistics.quantiles(delays_ms, n=20)
     say({"measure": "key to paint during a search", "keys": len(delays_ms), "median ms": round(statistics.median(delays_ms), 1),
          "95th percentile ms": round(quantiles[18], 1), "worst ms": round(max(delays_ms), 1)})  # fmt: skip
 
 
-def search_alone(model: str, clean: str, run: Path) -> float:
-    """The seconds of the search of a scan by the library, with the run folder that the interface asks for."""
-    code = "import sys, auditor; auditor.scan(sys.argv[1], clean=sys.argv[2], output=sys.argv[3])"
-    subprocess.run([sys.executable, "-c", code, model, clean, str(run)], cwd=ROOT, check=True)
-    return search_seconds(run)
-
-
-def search_seconds(run: Path) -> float:
-    seconds: float = json.loads((run / "result.json").read_text())["run"]["seconds"]["detect"]
-    return seconds
-
-
-def drive(model: str, clean: str, desk: Path, beside: Beside) -> tuple[list[float], dict[str, float]]:
-    """Start the audit by keys and leave after the search; the delays, and the cores that were taken beside the search."""
+def drive(model: str, clean: str, desk: Path, beside: Beside, command: Sequence[str] = INTERFACE) -> tuple[list[Any], Path]:
+    """Start the audit by keys, do something `beside` the search, and leave after it; what came of that, and the run folder."""
     (desk / "samples").mkdir(parents=True)
     (desk / "samples" / "suspect.pt").symlink_to(Path(model).resolve())
     (desk / "samples" / "clean").symlink_to(Path(clean).resolve())
-    terminal = Terminal(desk)
+    terminal = Terminal(desk, command=command)
     try:
         terminal.wait_for("Use the sample", 60)
         terminal.press("\r")
@@ -114,39 +80,17 @@ def drive(model: str, clean: str, desk: Path, beside: Beside) -> tuple[list[floa
             raise NeverDrawnError(f"The sample was refused. The last screen:\n{terminal.text}")
         terminal.press("\r")
         terminal.wait_for("Searching for triggers", 120)
-        began, interface_s, own_s = time.monotonic(), processor_seconds(terminal.process.pid), time.process_time()
-        delays = list(beside(terminal, desk / "runs" / "suspect" / "result.json"))
-        wall_s = time.monotonic() - began
-        cost = {"interface, cores": round((processor_seconds(terminal.process.pid) - interface_s) / wall_s, 3),
-                "this terminal, cores": round((time.process_time() - own_s) / wall_s, 3)}  # fmt: skip
+        run = desk / "runs" / "suspect"
+        found = list(beside(terminal, run))
         terminal.press("\x11")
         terminal.read_until_exit(10)
-        return delays, cost
+        return found, run
     finally:
         terminal.end()
 
 
-def processor_seconds(process: int) -> float:
-    """What a process has used so far, its children left out."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def watched(terminal: Terminal, result: Path) -> Iterator[float]:
-    """Nobody presses a key; what is drawn is taken, and not looked at. No delays."""
-    while not result.exists():
-        terminal.drain(PAUSE_S)
-        time.sleep(PAUSE_S / 2)
-    yield from ()
-
-
-def keyed(terminal: Terminal, result: Path) -> Iterator[float]:
-    """A key that sorts the table every second: the milliseconds to its paint."""
-    return presses(terminal)
-
-
-def presses(terminal: Terminal) -> Iterator[float]:
-    """The milliseconds from each key to its paint, until the search has ended."""
+def keyed(terminal: Terminal, run: Path) -> Iterator[float]:
+    """A key that sorts the table, every second until the search has ended: the milliseconds to its paint."""
     for number in count():
         began = time.monotonic()
         terminal.press("t")
