@@ -192,7 +192,7 @@ def test_stop_finishes_with_the_best_so_far(here: Path) -> None:
     drive(steps, stream=recorded.hold())
 
 
-def test_a_search_is_drawn_once_a_second_however_fast_it_goes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_is_drawn_now_and_then_however_fast_it_goes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[float] = []
     draw = AuditScreen.draw
 
@@ -205,8 +205,8 @@ def test_a_search_is_drawn_once_a_second_however_fast_it_goes(here: Path, monkey
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
         await to_search(app, pilot)
         before, began = len(drawn), time.monotonic()
-        await asyncio.sleep(2.5)
-        assert 1 <= len(drawn) - before <= time.monotonic() - began + 1
+        await asyncio.sleep(3.0)
+        assert 1 <= len(drawn) - before <= (time.monotonic() - began) / 1.5 + 1
         await stop(app, pilot)
 
     drive(steps, stream=recorded.hold())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.1
 CLOCK_TICKS = 10
-LIVE_TICKS = 10  # between two paintings of a search: each takes from it what it costs
+LIVE_TICKS = 15  # between two paintings of a verb at work, its clock too: each takes from it what it costs
 
 
 class AuditorScreen(Screen[None]):
@@ -74,9 +74,9 @@ class StateScreen(AuditorScreen):
         self._ticks += 1
         state = self.state
         is_live = state.is_running and not state.is_replay
-        if self._drawn != state.version and (not is_live or self._ticks % LIVE_TICKS == 0):
+        if self._drawn != state.version and self._ticks % (LIVE_TICKS if is_live else 1) == 0:
             self.redraw()
-        elif state.is_running and self._ticks % CLOCK_TICKS == 0:
+        elif state.is_running and self._ticks % (LIVE_TICKS if is_live else CLOCK_TICKS) == 0:
             self.draw_clock(state)
 
     def draw(self, state: RunState) -> None:
