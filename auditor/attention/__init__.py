@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from auditor.attention.gradcam import grad_cam
 from auditor.attention.layers import Layer, target_layer
-from auditor.attention.measuring import attend, measure, monitor_tar
+from auditor.attention.measuring import attend, class_by_class, measure, monitor_tar
 from auditor.attention.tar import Tar, normalize_energy, tar, tar_max
 
 __all__ = [
-    "Layer", "Tar", "attend", "grad_cam", "measure", "monitor_tar", "normalize_energy", "tar", "tar_max",
+    "Layer", "Tar", "attend", "class_by_class", "grad_cam", "measure", "monitor_tar", "normalize_energy", "tar", "tar_max",
     "target_layer",
 ]  # fmt: skip

@@ -68,9 +68,9 @@ def attend(
 
     `before` and `after` (of `sanitized`, on the same images at the same layer) are for the class
     each model predicts; `before_target` and `after_target` for the trigger's target.
-    Arrays, for at most six images: `images` (n, H, W, C) uint8 with the trigger, `before` and
-    `after` (n, H, W) float32 in [0, 1], `predicted_before` and `predicted_after` (n,), and
-    `support` (H, W). (None, {}) when the network puts out no map: TAR cannot be computed.
+    Arrays, for at most six images, of different classes while there are some: `images` (n, H, W, C)
+    uint8 with the trigger, `before` and `after` (n, H, W) float32 in [0, 1], `true`, `predicted_before`
+    and `predicted_after` (n,), and `support` (H, W). (None, {}) when the network puts out no map: TAR cannot be computed.
     """
     layer = target_layer(suspect)
     if layer is None:
@@ -78,8 +78,9 @@ def attend(
     mask = trigger.support(images_NCHW)
     chosen = _sample(_eligible(trigger, labels_N), limit, seed)
     images, labels = images_NCHW[chosen], torch.as_tensor(labels_N)[chosen]
-    triggered = trigger.stamp(images[:PANELS])
-    panels: dict[str, NDArray[np.generic]] = {"images": _pixels(triggered), "support": mask}
+    shown = class_by_class(trigger, labels)[:PANELS]
+    triggered = trigger.stamp(images[shown])
+    panels: dict[str, NDArray[np.generic]] = {"images": _pixels(triggered), "support": mask, "true": labels[shown].cpu().numpy()}
     found: dict[str, TarMeasurement] = {}
     for when, model in {"before": suspect, "after": sanitized}.items():
         if model is None:
@@ -158,6 +159,14 @@ def normalize_heat(heat_NHW: Heat) -> Heat:
 def _eligible(trigger: Trigger, labels_N: Labels) -> NDArray[np.int64]:
     """Indices of the images whose class the trigger is meant to change."""
     return np.flatnonzero(trigger.affects(torch.as_tensor(labels_N)).cpu().numpy())
+
+
+def class_by_class(trigger: Trigger, labels_N: Labels) -> NDArray[np.int64]:
+    """Indices of the images that the trigger is meant to change: the first of every class, then the second, and so on."""
+    chosen = _eligible(trigger, labels_N)
+    labels = torch.as_tensor(labels_N).cpu().numpy()[chosen]
+    turn = np.array([int((labels[:i] == label).sum()) for i, label in enumerate(labels)], dtype=np.int64)
+    return chosen[np.argsort(turn, kind="stable")]
 
 
 def _sample(indices: NDArray[np.int64], limit: int, seed: int) -> Tensor:

@@ -13,7 +13,7 @@ from auditor import attention
 from auditor.adversarial import fast_math
 from auditor.attention.measuring import equal_area_masks
 from auditor.metrics import accuracy, attack_success_rate
-from auditor.pipeline.pictures import one_a_class, pixels
+from auditor.pipeline.pictures import pixels
 from auditor.pipeline.session import Session, as_indices
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
@@ -67,7 +67,7 @@ def make_monitor(session: Session, triggers: Sequence[Trigger]) -> Monitor:
 def watch(session: Session, trigger: Trigger, images_NCHW: Tensor, labels_N: NDArray[np.int64]) -> Watched | None:
     """The images to watch, of different classes; None when there is none, or the network puts out no map."""
     layer = attention.target_layer(session.model)
-    shown = one_a_class(trigger, labels_N)[:WATCHED]
+    shown = attention.class_by_class(trigger, labels_N)[:WATCHED]
     if layer is None or not len(shown):
         return None
     support = trigger.support(images_NCHW)

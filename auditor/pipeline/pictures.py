@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from auditor.attention import class_by_class
 from auditor.pipeline.session import Session
 from auditor.triggers import Trigger
 
@@ -20,7 +20,7 @@ def stamped_arrays(session: Session, trigger: Trigger, indices: Tensor) -> dict[
     and, once sanitized, `predicted_sanitized` (n,); `support` (H, W).
     """
     images, labels = session.images[indices], session.labels[indices].numpy()
-    shown = one_a_class(trigger, labels)[:SHOWN]
+    shown = class_by_class(trigger, labels)[:SHOWN]
     clean = images[shown]
     triggered = trigger.stamp(clean)
     arrays: dict[str, NDArray[np.generic]] = {
@@ -31,13 +31,6 @@ def stamped_arrays(session: Session, trigger: Trigger, indices: Tensor) -> dict[
     if session.sanitized is not None:
         arrays["predicted_sanitized"] = session.sanitized.predict(triggered)
     return arrays
-
-
-def one_a_class(trigger: Trigger, labels_N: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Indices of the first image of each class that the trigger is meant to change, in order."""
-    others = np.flatnonzero(trigger.affects(torch.from_numpy(labels_N)).numpy())
-    _, first = np.unique(labels_N[others], return_index=True)
-    return others[np.sort(first)]
 
 
 def pixels(images_NCHW: Tensor) -> NDArray[np.uint8]:

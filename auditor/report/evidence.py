@@ -60,6 +60,7 @@ class HeatMaps:
     before: NDArray[np.float32]
     after: NDArray[np.float32] | None = None
     support: NDArray[np.bool_] | None = None
+    true: NDArray[np.int64] | None = None
     predicted_before: NDArray[np.int64] | None = None
     predicted_after: NDArray[np.int64] | None = None
 
@@ -208,6 +209,7 @@ def read_heat_maps(path: Path) -> HeatMaps:
         images=images, before=before,
         after=_floats(_take(arrays, "after", "f", (n, height, width), name, optional=True)),
         support=_support(arrays, height, width, name),
+        true=_labels(arrays, "true", n, name),
         predicted_before=_labels(arrays, "predicted_before", n, name),
         predicted_after=_labels(arrays, "predicted_after", n, name),
     )  # fmt: skip

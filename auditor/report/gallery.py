@@ -189,8 +189,9 @@ def attention_panel(result: AuditResult, run_folder: Path, names: ClassNames) ->
 def _heat_card(maps: HeatMaps, i: int, names: ClassNames) -> Card:
     image, support = maps.images[i], maps.support
     said = "" if maps.predicted_before is None else names.bare(int(maps.predicted_before[i]))
+    of = "" if maps.true is None else f" of {names.bare(int(maps.true[i]))}"
     shown = [
-        Picture(uri=pictures.photo(image), alt="Image with the trigger", caption="input, with trigger"),
+        Picture(uri=pictures.photo(image), alt=f"Image{of} with the trigger", caption=f"input{of}, with trigger"),
         Picture(
             uri=pictures.heat(image, maps.before[i], support),
             alt=f"Grad-CAM of the suspect{', which says ' + said if said else ''}; the trigger is outlined",

@@ -61,7 +61,7 @@ def load_evidence(folder: Path, result: AuditResult | None) -> Evidence:
     trigger, mask = _trigger(folder, finding)
     maps = _heat_maps(folder, result)
     stamped = _stamped(folder, finding)
-    samples = _from_maps(maps, stamped) if maps is not None else _from_stamped(stamped) if stamped is not None else []
+    samples = _from_maps(maps) if maps is not None else _from_stamped(stamped) if stamped is not None else []
     return Evidence(trigger=trigger, mask=mask, samples=samples)
 
 
@@ -102,26 +102,17 @@ def _from_stamped(stamped: StampedImages) -> list[Sample]:
     ]  # fmt: skip
 
 
-def _from_maps(maps: HeatMaps, stamped: StampedImages | None) -> list[Sample]:
-    """The images of the heat-maps, with true classes where they are among the stamped ones."""
+def _from_maps(maps: HeatMaps) -> list[Sample]:
     found = []
     for i in range(min(MOST_SAMPLES, len(maps.images))):
         picture = _pixels(maps.images[i])
         found.append(Sample(
-            stamped=picture, true=_true_class(maps.images[i], stamped), said=_label(maps.predicted_before, i, -1),
+            stamped=picture, true=_label(maps.true, i, -1), said=_label(maps.predicted_before, i, -1),
             said_after=None if maps.predicted_after is None else int(maps.predicted_after[i]),
             before=overlaid(picture, maps.before[i]),
             after=None if maps.after is None else overlaid(picture, maps.after[i]),
         ))  # fmt: skip
     return found
-
-
-def _true_class(image: NDArray[np.uint8], stamped: StampedImages | None) -> int:
-    """The true class of an image that is among the stamped ones; -1 of any other."""
-    if stamped is None or stamped.triggered.shape[1:] != image.shape:
-        return -1
-    same = np.flatnonzero((stamped.triggered == image).all(axis=(1, 2, 3)))
-    return int(stamped.true[same[0]]) if len(same) else -1
 
 
 def _label(labels: NDArray[np.int64] | None, index: int, otherwise: int) -> int:

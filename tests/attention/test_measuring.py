@@ -10,7 +10,7 @@ import torch
 from planted import CORNER, SIDE, TARGET, corner_mask, corner_trigger, planted, planted_images
 from torch import nn
 
-from auditor.attention import Layer, attend, measure, monitor_tar, target_layer
+from auditor.attention import Layer, attend, class_by_class, measure, monitor_tar, target_layer
 from auditor.attention.measuring import bootstrap, equal_area_masks, normalize_heat
 from auditor.domain import Interval, TarMeasurement
 from auditor.suspect import Suspect
@@ -190,14 +190,23 @@ def test_attend_panels_are_what_the_report_reads() -> None:
         heat = panels[key]
         assert heat.shape == (6, SIDE, SIDE) and heat.dtype == np.float32
         assert heat.min() >= 0 and (heat.max((1, 2)) == 1).all()
-    assert set(panels) == {"images", "support", "before", "after", "predicted_before", "predicted_after"}
+    assert set(panels) == {"images", "support", "true", "before", "after", "predicted_before", "predicted_after"}
+
+
+def test_panels_show_one_image_a_class_before_a_second_of_any() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, TARGET])
+    assert class_by_class(corner_trigger(), labels).tolist() == [0, 3, 5, 1, 4, 2]
+    images, labels = planted_images()
+    order = labels.argsort(stable=True)
+    _, panels = attend(planted(STRONG), corner_trigger(), images[order], labels[order], seed=0)
+    assert panels["true"].tolist() == [0, 1, 2, 3, 5, 0]
 
 
 def test_attend_without_a_sanitized_model_has_no_after() -> None:
     images, labels = planted_images(12)
     found, panels = attend(planted(), corner_trigger(), images, labels, seed=0)
     assert found is not None and found.after is None and found.after_target is None and "after" not in found.note
-    assert set(panels) == {"images", "support", "before", "predicted_before"}
+    assert set(panels) == {"images", "support", "true", "before", "predicted_before"}
 
 
 def test_attend_keeps_to_its_limit_and_to_its_seed() -> None:

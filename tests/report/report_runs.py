@@ -235,7 +235,7 @@ def write_evidence(folder: Path, size: int = 32) -> None:
     after = np.stack([_blob(size, 14 + i, 15 - i, 6.5) for i in range(4)])
     np.savez_compressed(
         folder / "attention.npz", images=patched[:4].astype(np.uint8), before=before, after=after, support=mask > 0.5,
-        predicted_before=np.full(4, TARGET), predicted_after=np.array([0, 9, 5, 8]),
+        true=true[:4], predicted_before=np.full(4, TARGET), predicted_after=np.array([0, 9, 5, 8]),
     )  # fmt: skip
 
 
