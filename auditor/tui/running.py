@@ -129,6 +129,10 @@ class Runner(Quiet):
         self.screen.refresh_bindings()
 
     def action_stop(self) -> None:
+        """Finish with the best so far; before the search there is none, and what opens the model need not end."""
+        if self.state.verdict is None and not self.state.search.step:
+            self._cancel("There is nothing to keep yet: cancelling.")
+            return
         self._was_stopped = True
         self.control.stop()
         self.notify("Stopping: the stage finishes with the best so far.", markup=False)
@@ -142,10 +146,13 @@ class Runner(Quiet):
 
     def _cancel_if(self, answer: bool | None) -> None:
         if answer and self.state.is_running:
-            self.control.cancel()
-            self.notify("Cancelling.", markup=False)
-            token = self._token
-            self.set_timer(CANCEL_WITHIN_S, lambda: self._abandon(token))
+            self._cancel("Cancelling.")
+
+    def _cancel(self, said: str) -> None:
+        self.control.cancel()
+        self.notify(said, markup=False)
+        token = self._token
+        self.set_timer(CANCEL_WITHIN_S, lambda: self._abandon(token))
 
     def _abandon(self, token: int) -> None:
         """Stop waiting for a step that does not end; the worker ends with it, and lets go of the folder then."""

@@ -160,11 +160,12 @@ def test_cancel_asks_once_and_keeps_the_run(here: Path) -> None:
     drive(steps, stream=recorded.hold())
 
 
-def test_cancel_does_not_wait_for_a_step_that_never_ends(here: Path) -> None:
+@pytest.mark.parametrize("keys", [("c", "y"), ("s",)], ids=["cancel", "stop before there is anything to keep"])
+def test_cancel_does_not_wait_for_a_step_that_never_ends(here: Path, keys: tuple[str, ...]) -> None:
     released, ended = threading.Event(), threading.Event()
 
     def stream(verb: str, request: Request, control: Control) -> Generator[Event, None, AuditResult]:
-        yield StageStarted(stage="detect", title="Searching")
+        yield StageStarted(stage="open", title="Opening")
         released.wait(30)
         ended.set()
         raise Cancelled("late", "")
@@ -172,9 +173,9 @@ def test_cancel_does_not_wait_for_a_step_that_never_ends(here: Path) -> None:
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
         await start(app, pilot)
         await until(pilot, lambda: len(app.state.stages) == 1)
-        await pilot.press("c", "y")
+        await pilot.press(*keys)
         await until(pilot, lambda: not app.state.is_running)
-        assert not released.is_set()
+        assert not released.is_set() and app.can_resume
         released.set()
         await until(pilot, ended.is_set)
         await pilot.pause(0.1)
