@@ -91,11 +91,12 @@ class Table:
         return float(np.clip(odds, 1 / (1 + len(self.backdoored)), 1 + len(self.honest)))
 
     def beyond(self, *, images: int, profile: str, num_classes: int, pixels: int, architecture: str) -> list[str]:
-        """In words, where a model lies outside what the bank has seen; empty inside it."""
+        """In words, where a model lies outside what the bank has seen; empty inside it. Of more images a search takes
+        as many as the bank's had."""
         said = []
         if profile != self.profile:
             said.append(f"{PROFILE} {profile} (the bank: {self.profile})")
-        if not self.images / 2 <= images <= self.images * 2:
+        if images < self.images / 2:
             said.append(f"{images} images (the bank: {self.images})")
         if not self.classes[0] <= num_classes <= self.classes[1]:
             said.append(f"{num_classes} classes (the bank: {self.classes[0]} to {self.classes[1]})")
