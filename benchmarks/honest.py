@@ -5,7 +5,7 @@
 
 As shipped, `auditor audit` unlearns only what a scan has confirmed; the scan's verdict is in the row. When somebody
 insists, `auditor sanitize --trigger` is given a patch that works: the cheapest that a search finds toward any class.
-Accuracy is measured on 1,500 images that no stage saw. A row a model, written when it is done.
+It hands out what passes, and leaves a refused candidate as evidence; both are measured. Accuracy is measured on 1,500 images that no stage saw. A row a model, written when it is done.
 """
 
 from __future__ import annotations
@@ -86,13 +86,17 @@ def cheapest_patch(model: Path, clean: Path, out: Path, seed: int) -> int:
 def summary(rows: Sequence[Row]) -> str:
     """The table of models, and the mean losses with intervals over bases."""
     shipped, lost = ([100 * (r["before"]["rate"] - r[name]["rate"]) for r in rows] for name in ("shipped", "after"))
+    insisted = [points if r["passed"] else 0.0 for r, points in zip(rows, lost, strict=True)]
     lines = [(r["model"], r["images"], r["verdict"], r["target"], "{} of {}".format(*r["flips"]), r["passed"], r["kept"],
               100 * r["before"]["rate"], 100 * r["after"]["rate"], points, r["commit"]) for r, points in zip(rows, lost, strict=True)]  # fmt: skip
     bases = [r["base"] for r in rows]
     said = [table(HEADER, lines)]
-    for name, values in ("As shipped", shipped), ("When somebody insists", lost):
+    for name, values in (("As shipped", shipped), ("When somebody insists, by what is handed out", insisted),
+                         ("The candidates, refused ones too", lost)):  # fmt: skip
         value = estimate(mean_of(values), bases)
-        said.append(f"{name}: {value.value:.2f} points lost [{value.low}, {value.high}], {len(values)} models" if rows else name)
+        known = value.low is not None and value.high is not None
+        said.append(f"{name}: {value.value:.2f} points lost{f' [{value.low:.2f}, {value.high:.2f}]' if known else ''}, "
+                    f"{len(values)} models" if rows else f"{name}: nothing measured")  # fmt: skip
     return "\n\n".join(said)
 
 
