@@ -10,15 +10,18 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from auditor.domain import AuditResult, Change, TriggerFinding, Verification
 from auditor.events import FileWritten
+from auditor.metrics import wilson
 from auditor.normalizations import normalization_words
 from auditor.report.text import ClassNames, byte_size, duration, in_words, number, points, words
 from auditor.report.words import judge
 from auditor.request import Request
 
 MOST_ROWS = 8
+MOST_MOVES = 4
 _MEANING = {
     0: "policy met", 1: "backdoor found and not removed", 2: "could not run", 3: "inconclusive",
     4: "the file cannot be opened safely", 130: "interrupted",
@@ -107,17 +110,34 @@ def _triggers(result: AuditResult, names: ClassNames) -> Iterator[Line]:
     if not result.triggers:
         return
     yield _heading("Triggers")
-    for found in result.triggers[:MOST_ROWS]:
-        yield Line(text=_trigger(found, names), lead="- ", indent=2)
-    if len(result.triggers) > MOST_ROWS:
-        yield Line(text=f"and {len(result.triggers) - MOST_ROWS} more", indent=4)
+    shown = _as_one(result.triggers)
+    for alike in shown[:MOST_ROWS]:
+        yield Line(text=_trigger(alike, names), lead="- ", indent=2)
+    if len(shown) > MOST_ROWS:
+        yield Line(text=f"and {len(shown) - MOST_ROWS} more", indent=4)
 
 
-def _trigger(found: TriggerFinding, names: ClassNames) -> str:
-    whose = f" on images of {names.listed(found.source_classes)}" if found.source_classes else ""
+def _as_one(triggers: Sequence[TriggerFinding]) -> list[list[TriggerFinding]]:
+    """An all-to-all backdoor is found as one trigger a source class, all of the same family and cost."""
+    found: dict[tuple[Any, ...], list[TriggerFinding]] = {}
+    for place, trigger in enumerate(triggers):
+        key = (trigger.family, trigger.cost, trigger.confirmed) if trigger.source_classes else (place,)
+        found.setdefault(key, []).append(trigger)
+    return list(found.values())
+
+
+def _trigger(alike: Sequence[TriggerFinding], names: ClassNames) -> str:
+    found = alike[0]
+    rate, where = found.attack_success_rate, f"toward {names(found.target_class)}"
+    if found.source_classes:
+        where += f" on images of {names.listed(found.source_classes)}"
+    if len(alike) > 1:
+        moves = [f"{names.listed(one.source_classes)} to {names(one.target_class)}" for one in alike]
+        more = f" and {len(moves) - MOST_MOVES} more" if len(moves) > MOST_MOVES else ""
+        where = f"that leads {', '.join(moves[:MOST_MOVES])}{more}"
+        rate = wilson(*(sum(getattr(one.attack_success_rate, count) for one in alike) for count in ("hits", "total")))
     state = "" if found.confirmed else ", not confirmed"
-    return (f"{words(found.family)} toward {names(found.target_class)}{whose}: works on "
-            f"{in_words(found.attack_success_rate)} of unseen images, cost {number(found.cost)}{state}")  # fmt: skip
+    return f"{words(found.family)} {where}: works on {in_words(rate)} of unseen images, cost {number(found.cost)}{state}"
 
 
 def _removal(result: AuditResult) -> Iterator[Line]:

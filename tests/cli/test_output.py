@@ -45,6 +45,16 @@ def test_every_rate_carries_its_count_and_interval() -> None:
     assert "clean accuracy after        90.0 % (27 of 30; 95 % interval" in text
 
 
+def test_one_trigger_of_all_to_all_is_one_line() -> None:
+    found = fakes.backdoored()
+    moved = [replace(found.triggers[0], source_classes=[k], target_class=(k + 1) % 10, cost=0.01,
+                     attack_success_rate=report_runs.rate(k % 2, 2)) for k in range(10)]  # fmt: skip
+    text = shown(replace(found, triggers=[*moved, found.triggers[0]]))
+    [line] = [line for line in text.splitlines() if "leads" in line]
+    assert "4 (deer) and 6 more" in line and "(5 of 20;" in line
+    assert text.count("  - patch ") == 2
+
+
 def test_reasons_untested_limits_and_files_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = fakes.backdoored()
