@@ -14,7 +14,7 @@ from auditor.errors import InconclusiveError, InputError
 from auditor.events import CandidateFound, Notice, VerdictReached
 from auditor.files import inside
 from auditor.pipeline.calibrating import bank_for
-from auditor.pipeline.session import Session, Steps, say_time
+from auditor.pipeline.session import Session, Steps, evenly, say_time
 from auditor.plain import from_plain, to_plain
 from auditor.search.shared import SharedSearch, shared_search
 from auditor.search.shortlist import classes_to_search
@@ -28,6 +28,7 @@ from auditor.verdict.removability import removability, with_removability
 from auditor.verdict.sources import weigh_sources, with_sources
 
 TWIN_AGREES = 0.02
+MOST_SHARED = 64  # images of the twin and of the search it shares: they cost by the image, the synthesis by the step
 
 
 def detect(session: Session) -> Steps:
@@ -116,7 +117,7 @@ def _shared(session: Session) -> Steps:
     """The SAU-style search between the suspect and a twin made for it; None when the time is up."""
     if session.control.stop_requested:
         return None
-    fit, seed = session.fit, session.request.seed
+    fit, seed = evenly(session.fit, session.labels, MOST_SHARED), session.request.seed
     twin = make_twin(session.model, session.images[fit], session.labels[fit], seed=seed)
     yield Notice(message=f"Twin {twin.how}; it disagrees with the suspect on {twin.disagreement:.0%} of noisy work images.")
     if twin.disagreement < TWIN_AGREES:

@@ -23,9 +23,6 @@ from auditor.pipeline.session import Session, Steps, as_indices, choose_device
 from auditor.suspect import Suspect
 
 FIT_SHARE_HELD = 0.25
-# What a trigger costs grows with the images it must flip, and the bank's models were searched with so many of their 100:
-# with 263 of 500 a target stands out less from classes that a profile expects to be cheaper. The rest confirms.
-MOST_FIT = 53
 FEW_IMAGES = 20
 
 
@@ -234,7 +231,7 @@ def _split(session: Session) -> Steps:
     session.split = split(clean.images, labels, request.seed)
     work = np.asarray(session.split.work)
     pixels = [clean.images[i] for i in work]
-    inner = split(pixels, labels[work], request.seed + 1, verify_share=max(FIT_SHARE_HELD, 1 - MOST_FIT / max(1, len(work))))
+    inner = split(pixels, labels[work], request.seed + 1, verify_share=FIT_SHARE_HELD)
     fit, hold = inner.folds[0] if inner.folds else (np.arange(len(work)), np.arange(0))
     session.fit, session.hold = as_indices(work[fit]), as_indices(work[hold])
     session.update(images=clean.summary(session.split, session.conversions))

@@ -11,7 +11,7 @@ from auditor.checkpoint.gate import open_checkpoint
 from auditor.domain import AuditResult
 from auditor.errors import InputError, UsageError, printable
 from auditor.files import inside
-from auditor.pipeline.calibrating import fresh_search
+from auditor.pipeline.calibrating import FRESH, FRESH_PROFILE, bank_for
 from auditor.pipeline.opening import open_suspect
 from auditor.pipeline.probing import with_probes
 from auditor.pipeline.session import Session, Steps, as_indices, stage
@@ -20,7 +20,7 @@ from auditor.request import Request
 from auditor.search.shortlist import classes_to_search
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
-from auditor.verification import Held, verify
+from auditor.verification import Held, Searchable, verify
 
 
 def request_of(request: Request, earlier: AuditResult) -> Request:
@@ -62,7 +62,8 @@ def recheck(session: Session, model_path: Path, earlier: AuditResult, folder: Pa
     held = [Held(model=model, images=session.images[held_out], labels=session.labels[held_out])]
     targets = [t.target_class for t in triggers]
     session.classes = classes_to_search(session.model.num_classes, None, targets, session.request.seed)
-    search = fresh_search(session, session.classes)
+    search = Searchable(images=session.images, labels=session.labels, classes=session.classes,
+                        budget=FRESH, seed=session.request.seed, bank=bank_for(session, FRESH_PROFILE))  # fmt: skip
     body = verify(session.model, model, held, triggers, search, basis=session.split.basis, control=session.control)
     verification = yield from stage(session, "verify", "Verifying", body)
     verification = yield from with_probes(session, model, verification)

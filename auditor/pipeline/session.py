@@ -205,6 +205,14 @@ def flops_per_image(suspect: Suspect) -> int:
     return int(counter.get_total_flops())
 
 
+def evenly(indices: Tensor, labels: Tensor, most: int) -> Tensor:
+    """At most so many of the `indices` into `labels`, as even over the classes as they are."""
+    if len(indices) <= most:
+        return indices
+    by_class = indices[torch.argsort(labels[indices], stable=True)]
+    return by_class[torch.linspace(0, len(by_class) - 1, most).round().long()]
+
+
 def as_indices(indices: Any) -> Tensor:
     """An index array as a tensor."""
     return torch.from_numpy(np.asarray(indices, dtype=np.int64))

@@ -14,13 +14,14 @@ from auditor.domain import Attention, Check, Export, Unlearning, Verdict
 from auditor.errors import OutputError
 from auditor.events import FileWritten, Notice
 from auditor.exporting import ONNX_TOLERANCE, describe, export_onnx, export_safetensors, onnx_parity
-from auditor.pipeline.calibrating import fresh_search
+from auditor.pipeline.calibrating import FRESH, FRESH_PROFILE, bank_for
 from auditor.pipeline.monitoring import make_monitor
 from auditor.pipeline.pictures import stamped_arrays
 from auditor.pipeline.probing import with_probes
 from auditor.pipeline.session import Session, Steps, as_indices, say_time
 from auditor.remedy import CHEAP, Case, find_remedy, parameters
 from auditor.triggers import Trigger
+from auditor.verification import Searchable
 
 ONNX, SAFETENSORS = "sanitized.onnx", "sanitized.safetensors"
 FEW_VERIFY = 20
@@ -86,7 +87,8 @@ def removal_case(session: Session) -> Case:
         folds=[(as_indices(w), as_indices(v)) for w, v in session.split.folds], basis=session.split.basis,
         triggers=triggers, monitor=make_monitor(session, triggers), seed=session.request.seed, control=session.control,
         null_costs=costs, near=near_families(verdict, costs),
-        search=fresh_search(session, session.classes),
+        search=Searchable(images=session.images, labels=session.labels, classes=session.classes,
+                          budget=FRESH, seed=session.request.seed, bank=bank_for(session, FRESH_PROFILE)),
     )  # fmt: skip
 
 

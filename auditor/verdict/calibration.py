@@ -91,8 +91,8 @@ class Table:
         return float(np.clip(odds, 1 / (1 + len(self.backdoored)), 1 + len(self.honest)))
 
     def beyond(self, *, images: int, profile: str, num_classes: int, pixels: int, architecture: str) -> list[str]:
-        """In words, where a model lies outside what the bank has seen; empty inside it. Of more images a search takes
-        as many as the bank's had."""
+        """In words, where a model lies outside what the bank has seen; empty inside it. More images lie inside: a target
+        stands out further with them, and honest classes do not (benchmarks/RESULTS.md, "detect")."""
         said = []
         if profile != self.profile:
             said.append(f"{PROFILE} {profile} (the bank: {self.profile})")

@@ -109,7 +109,7 @@ def test_the_threshold_is_wider_beyond_the_bank(beyond: list[str], threshold: fl
 
 def test_what_lies_beyond_the_bank_is_named() -> None:
     inside = {"images": 60, "profile": "standard", "num_classes": 10, "pixels": 1024, "architecture": "cifar:resnet20"}
-    assert table().beyond(**inside) == []  # type: ignore[arg-type]
+    assert table().beyond(**inside) == table().beyond(**(inside | {"images": 500})) == []  # type: ignore[arg-type]
     for changed, word in ({"images": 49}, "49 images"), ({"num_classes": 1000}, "1000 classes"), (
         {"pixels": 224 * 224}, "50176 pixels"), ({"architecture": "torchvision:vit_b_16"}, "vit_b_16"), (
         {"profile": "deep"}, "profile deep"):  # fmt: skip
