@@ -35,10 +35,10 @@ class Prune:
     accuracy_budget: float = 0.03
     patience: int = 10
     most_filters: float = 0.05
-    tuning_epochs: int = 30
+    tuning_epochs: int = 60
     tuning_patience: int = 0
-    learning_rate: float = 5e-3
-    stamped_weight: float = 1.0
+    learning_rate: float = 1e-2
+    stamped_weight: float = 3.0
     distillation_weight: float = 4.0
     name: str = "prune"
     is_reconstruction: bool = False
