@@ -28,7 +28,7 @@ from auditor.verdict.removability import removability, with_removability
 from auditor.verdict.sources import weigh_sources, with_sources
 
 TWIN_AGREES = 0.02
-MOST_SHARED = 64  # images of the twin and of the search it shares: they cost by the image, the synthesis by the step
+MOST_SHARED = 52  # images of the twin and of the search it shares: they cost by the image, the synthesis by the step
 
 
 def detect(session: Session) -> Steps:
