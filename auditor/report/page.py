@@ -88,6 +88,7 @@ def environment() -> Environment:
         "percent": text.percent, "number": text.number, "bytes": text.byte_size, "duration": text.duration,
         "words": text.words, "interval": text.interval_of, "count_of": text.count_of, "points": text.points,
         "pairs": text.flat_pairs, "shorten": text.shorten,
+        "family": lambda name: text.words(family_words(name)),
     }  # fmt: skip
     made.filters.update(filters)
     made.globals.update(mark=figures.mark, family_title=gallery.family_title)

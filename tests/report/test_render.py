@@ -60,6 +60,15 @@ def test_a_calibration_is_shown_with_its_bank(tmp_path: Path) -> None:
     assert "false positive rate" in text
 
 
+def test_families_are_said_as_people_say_them(tmp_path: Path) -> None:
+    found = runs.badnets().verdict
+    assert found is not None
+    warped = replace(found, per_class=[replace(found.per_class[0], family="lowfreq"), *found.per_class[1:]])
+    page = page_reader.read(html_of(tmp_path, runs.badnets(verdict=warped)))
+    assert "smooth additive triggers toward 1 class" in page.by_id("scope").text
+    assert "smooth additive" in page.by_id("verdict").text and "lowfreq" not in page.by_id("verdict").text
+
+
 def test_reproduction_signoff_taxonomy_and_references(full_html: str) -> None:
     page = page_reader.read(full_html)
     assert runs.badnets().reproduce in page.all("pre")[0].text
