@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import recorded
-from driving import drive, on, screen_text, until
+from driving import drive, laid_out, on, screen_text, until
 from textual.pilot import Pilot
 from textual.widgets import DataTable
 
@@ -36,7 +36,7 @@ async def to_history(app: AuditorApp, pilot: Pilot[int]) -> None:
     await pilot.pause()
     await pilot.press("f6")
     await until(pilot, on(app, "history"))
-    await until(pilot, lambda: app.screen.query_one(DataTable).row_count == 2)
+    await until(pilot, lambda: app.screen.query_one(DataTable).row_count == 2 and laid_out(app.screen.query_one(DataTable)))
 
 
 def test_a_run_is_opened_as_it_ended(runs: Path) -> None:

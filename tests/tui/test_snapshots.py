@@ -12,8 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import recorded
-from driving import on, screen_text, until
-from rich.text import Text
+from driving import laid_out, on, screen_text, until
 from textual.widgets import DataTable, DirectoryTree
 
 from auditor.events import Event, SearchStep, UnlearnStep
@@ -50,11 +49,6 @@ def _is_last(name: str, event: Event) -> bool:
     return name == "unlearn" and isinstance(event, UnlearnStep) and event.step == 5
 
 
-def _is_laid_out(table: DataTable[Text]) -> bool:
-    """Whether the runs are listed and the columns as wide as what they hold."""
-    return any(column.content_width > len(str(column.label)) for column in table.columns.values())
-
-
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", NAMES)
 def test_screen(here: Path, name: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +67,7 @@ def test_screen(here: Path, name: str, size: str, monkeypatch: pytest.MonkeyPatc
             if name == "open":
                 await until(pilot, lambda: bool(app.screen.query_one(DirectoryTree).root.children))
             if name == "history":
-                await until(pilot, lambda: _is_laid_out(app.screen.query_one("#runs", DataTable)))
+                await until(pilot, lambda: laid_out(app.screen.query_one("#runs", DataTable)))
             if isinstance(app.screen, StateScreen):
                 app.screen.redraw()
             await pilot.pause(0.5)
