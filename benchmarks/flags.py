@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 from benchmarks.detect.cells import dozen
-from benchmarks.rows import RESULTS, ROOT, Row
+from benchmarks.rows import RESULTS, ROOT, Row, append_row, latest, read_rows
 from benchmarks.shared_zoo import seeds
+from benchmarks.zoo.build import manifest
+
+MODEL_KEY = ("model", "images", "seed")
+Wanted = Callable[[Row], bool]
+Measure = Callable[[Row, argparse.Namespace, int, int], Row]
 
 
 def zoo_parser(name: str, description: str | None, *, images: str) -> argparse.ArgumentParser:
@@ -35,6 +41,19 @@ def choose(models: Sequence[Row], split: str, only: str | None, twelve: bool) ->
     found = [m for m in models if m["split"] == split]
     found = dozen(found) if twelve else found
     return [m for m in found if only is None or only in m["name"] or fnmatch.fnmatch(m["name"], only)]
+
+
+def measure_models(args: argparse.Namespace, is_wanted: Wanted, measure: Measure, said: Callable[[Row], str]) -> list[Row]:
+    """A row for every wanted model, count of images and seed that is not there yet; then all rows of the file."""
+    models = [] if args.show else [m for m in choose(manifest(args.zoo), args.split, args.only, args.dozen) if is_wanted(m)]
+    for images, seed in product(args.images, args.seeds):
+        done = set(latest(read_rows(args.out), MODEL_KEY))
+        for model in models:
+            if args.again or (model["name"], images, seed) not in done:
+                row = measure(model, args, images, seed)
+                append_row(args.out, row)
+                tell(f"{model['name']}, {images} images: {said(row)}")
+    return list(latest(read_rows(args.out), MODEL_KEY).values())
 
 
 def tell(line: str) -> None:

@@ -5,7 +5,8 @@
 
 As shipped, `auditor audit` unlearns only what a scan has confirmed; the scan's verdict is in the row. When somebody
 insists, `auditor sanitize --trigger` is given a patch that works: the cheapest that a search finds toward any class.
-It hands out what passes, and leaves a refused candidate as evidence; both are measured. Accuracy is measured on 1,500 images that no stage saw. A row a model, written when it is done.
+It hands out what passes, and leaves a refused candidate as evidence; both are measured. Accuracy is measured on 1,500
+images that no stage saw. A row a model, written when it is done.
 """
 
 from __future__ import annotations
@@ -22,15 +23,14 @@ import torch
 
 from benchmarks.detect.cells import initialisation, sample
 from benchmarks.detect.statistics import estimate, mean_of
-from benchmarks.flags import choose, tell, zoo_parser
+from benchmarks.flags import measure_models, zoo_parser
 from benchmarks.measuring import write_clean
 from benchmarks.one_run import run_once
 from benchmarks.remove import evaluation, measured
 from benchmarks.removing import SANITIZED, by_audit, scan_once
-from benchmarks.rows import Row, append_row, commit, latest, read_rows, table
-from benchmarks.zoo.build import load_model, manifest
+from benchmarks.rows import Row, commit, table
+from benchmarks.zoo.build import load_model
 
-KEY = ("model", "images", "seed")
 HEADER = ("model", "images", "verdict", "patch toward", "flips", "passed", "kept", "accuracy before", "after", "points lost", "commit")
 
 
@@ -106,16 +106,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    models = [] if args.show else [m for m in choose(manifest(args.zoo), args.split, args.only, args.dozen) if m["honest"]]
-    for images in args.images:
-        for seed in args.seeds:
-            done = set(latest(read_rows(args.out), KEY))
-            for model in models:
-                if args.again or (model["name"], images, seed) not in done:
-                    row = cell(model, args, images, seed)
-                    append_row(args.out, row)
-                    tell(f"{row['model']}: {row['verdict']}, kept {row['kept']}")
-    print(summary([r for r in latest(read_rows(args.out), KEY).values() if r["split"] == args.split]))
+    rows = measure_models(args, lambda model: model["honest"], cell, lambda row: f"{row['verdict']}, kept {row['kept']}")
+    print(summary([row for row in rows if row["split"] == args.split]))
     return 0
 
 

@@ -29,14 +29,13 @@ from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from benchmarks.detect.cells import initialisation, sample
 from benchmarks.detect.statistics import Floats, Statistic, estimate, mean_of
-from benchmarks.flags import choose, tell, zoo_parser
+from benchmarks.flags import measure_models, zoo_parser
 from benchmarks.measuring import write_clean
 from benchmarks.remove import evaluation
 from benchmarks.removing import Alone, scan_once
-from benchmarks.rows import Row, append_row, commit, latest, read_rows, table
-from benchmarks.zoo.build import load_model, manifest
+from benchmarks.rows import Row, commit, table
+from benchmarks.zoo.build import load_model
 
-KEY = ("model", "images", "seed")
 WEIGHED, CONTROLS = 64, 8
 HEADER = ("model", "images", "TAR, synthesized mask", "true mask", "each its own image", "after refit", "random masks before", "after")
 
@@ -130,16 +129,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    models = [] if args.show else [m for m in choose(manifest(args.zoo), args.split, args.only, args.dozen) if m["attack"] == "badnets"]
-    for images in args.images:
-        for seed in args.seeds:
-            done = set(latest(read_rows(args.out), KEY))
-            for model in models:
-                if args.again or (model["name"], images, seed) not in done:
-                    row = measured(model, args, images, seed)
-                    append_row(args.out, row)
-                    tell(f"{model['name']}, {images} images: {'measured' if 'true' in row else 'no patch was found'}")
-    print(summary(list(latest(read_rows(args.out), KEY).values())))
+    rows = measure_models(args, lambda model: model["attack"] == "badnets", measured,
+                          lambda row: "measured" if "true" in row else "no patch was found")  # fmt: skip
+    print(summary(rows))
     return 0
 
 
