@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auditor.domain import AuditResult, Change, TriggerFinding, Verification
+from auditor.domain import AuditResult, Change, TriggerFinding, Verification, family_words
 from auditor.events import FileWritten
 from auditor.metrics import wilson
 from auditor.normalizations import normalization_words
@@ -137,7 +137,7 @@ def _trigger(alike: Sequence[TriggerFinding], names: ClassNames) -> str:
         where = f"that leads {', '.join(moves[:MOST_MOVES])}{more}"
         rate = wilson(*(sum(getattr(one.attack_success_rate, count) for one in alike) for count in ("hits", "total")))
     state = "" if found.confirmed else ", not confirmed"
-    return f"{words(found.family)} {where}: works on {in_words(rate)} of unseen images, cost {number(found.cost)}{state}"
+    return f"{words(family_words(found.family))} {where}: works on {in_words(rate)} of unseen images, cost {number(found.cost)}{state}"
 
 
 def _removal(result: AuditResult) -> Iterator[Line]:
