@@ -8,12 +8,11 @@ from collections.abc import Awaitable, Callable
 from html import unescape
 from pathlib import Path
 from re import findall
-from typing import Any
 
 import pytest
 import recorded
 from textual.pilot import Pilot
-from textual.widgets import Button, DataTable, Static
+from textual.widgets import Button, Static
 
 from auditor.tui.app import AuditorApp
 from auditor.tui.config import Config
@@ -62,11 +61,6 @@ def on(app: AuditorApp, name: str) -> Callable[[], bool]:
 
 def text_of(app: AuditorApp, selector: str) -> str:
     return str(app.screen.query_one(selector, Static).render())
-
-
-def laid_out(table: DataTable[Any]) -> bool:
-    """Whether rows are listed and the columns as wide as what they hold: that comes later than the rows."""
-    return any(column.content_width > len(str(column.label)) for column in table.columns.values())
 
 
 def ready(app: AuditorApp) -> bool:

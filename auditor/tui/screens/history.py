@@ -79,7 +79,8 @@ class HistoryScreen(StateScreen):
         self._table.clear()
         for run in self._runs:
             self._table.add_row(*self._cells(run))
-        self._table.border_subtitle = f"{len(self._runs)} runs" if self._runs else "no runs yet: an audit leaves one in ./runs"
+        count = len(self._runs)
+        self._table.border_subtitle = f"{count} run{'s' if count > 1 else ''}" if count else "no runs yet: an audit leaves one in ./runs"
 
     def _cells(self, run: PastRun) -> list[Text]:
         sign = Text(f"{self._marked.index(run.folder) + 1}" if run.folder in self._marked else " ", style="bold")
