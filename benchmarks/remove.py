@@ -1,7 +1,7 @@
 """Removal over the zoo's backdoored models: every method from one detection, measured by the true trigger.
 
     python -m benchmarks.remove [--split calibration] [--images 50,100] [--methods auto,refit,prune,edit]
-    python -m benchmarks.remove --show
+    python -m benchmarks.remove --show [--plot FILE.svg]
 
 A row a cell (model, images, seed, method), written when it is done; the same command goes on where it stopped. A
 model is scanned once for all methods; where the scan finds no backdoor there is nothing to remove, and its rows say
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,16 +22,16 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from auditor.metrics import defense_effectiveness
 from auditor.plain import to_plain
 from auditor.unlearn import METHODS
 from auditor.unlearn.baselines import BASELINES
 from benchmarks.detect.cells import initialisation, sample
-from benchmarks.detect.statistics import Estimate, difference, estimate, mean_of
 from benchmarks.flags import choose, tell, zoo_parser
 from benchmarks.measuring import write_clean
+from benchmarks.removal_plot import draw
+from benchmarks.removal_tables import PUBLISHED, against_best, better, mean_table, model_table
 from benchmarks.removing import Alone, by_audit, scan_once
-from benchmarks.rows import Row, append_row, commit, latest, rate_cell, read_rows, table
+from benchmarks.rows import Row, append_row, commit, latest, read_rows
 from benchmarks.zoo import networks
 from benchmarks.zoo.build import Model, load_model, manifest
 from benchmarks.zoo.data import Images, load_images
@@ -41,19 +40,7 @@ from benchmarks.zoo.train import measure
 EVALUATED = 1500
 KEY = ("model", "images", "seed", "method")
 OUTCOMES = {True: "passed", False: "not removed", None: "not verified"}
-PUBLISHED = {f"{name} (published)": name for name in BASELINES}
 KNOWN = ("auto", *(n for n in METHODS if n not in BASELINES), *(s for pair in zip(BASELINES, PUBLISHED, strict=True) for s in pair))
-MODELS = ("model", "attack", "images", "method", "passed", "accuracy before", "after", "ASR before", "after", "RA after",
-          "DER", "unlearning: seconds", "commit")  # fmt: skip
-MEANS = ("images", "method", "models", "not found", "passed", "passed above 10 % ASR", "ASR after", "accuracy lost",
-         "DER", "DER of auto minus its")  # fmt: skip
-
-
-def der(row: Row) -> float:
-    """The defence effectiveness rating of a row, in [0, 1]."""
-    before, after = row["before"], row["after"]
-    return defense_effectiveness(before["accuracy"]["rate"], after["accuracy"]["rate"],
-                                 before["attack_success_rate"]["rate"], after["attack_success_rate"]["rate"])  # fmt: skip
 
 
 def evaluation(model: Row) -> Images:
@@ -113,76 +100,6 @@ def said(row: Row) -> str:
     return f"{OUTCOMES[row['passed']]}, before and after: {rates}"
 
 
-def model_table(rows: Sequence[Row]) -> str:
-    """One line a cell."""
-    def rate(row: Row, when: str, name: str) -> str:
-        return rate_cell((row.get(when) or {}).get(name))
-
-    return table(MODELS, [
-        (r["model"], r["attack"], r["images"], r["method"], r.get("passed"), rate(r, "before", "accuracy"), rate(r, "after", "accuracy"),
-         rate(r, "before", "attack_success_rate"), rate(r, "after", "attack_success_rate"), rate(r, "after", "recovered_accuracy"),
-         der(r) if r.get("after") else None, r.get("unlearn_seconds"), r["commit"])
-        for r in rows
-    ])  # fmt: skip
-
-
-def better(rows: Sequence[Row]) -> list[Row]:
-    """The rows without the worse setting of each baseline, at each count of images, by mean DER over the cells
-    in which both left a model; the small-data setting where there are none or they tie."""
-    worse = set()
-    for images in {r["images"] for r in rows}:
-        for published, tuned in PUBLISHED.items():
-            first, second = ({(r["model"], r["seed"]): der(r) for r in rows if (r["images"], r["method"]) == (images, name)
-                              and r.get("after")} for name in (tuned, published))  # fmt: skip
-            both = first.keys() & second.keys()
-            if both:
-                loses = sum(first[key] for key in both) < sum(second[key] for key in both)
-                worse.add((images, tuned if loses else published))
-            elif first:
-                worse.add((images, published))
-    return [r for r in rows if (r["images"], r["method"]) not in worse]
-
-
-def mean_table(rows: Sequence[Row]) -> str:
-    """Means over the models that were found, with intervals over bases, and `auto` beside each method, paired."""
-    lines = []
-    for images, method in dict.fromkeys((r["images"], r["method"]) for r in rows):
-        every = [r for r in rows if (r["images"], r["method"]) == (images, method)]
-        of = [r for r in every if r.get("after")]
-        passed = [r for r in of if r["passed"]]
-        weak = sum(r["after"]["attack_success_rate"]["rate"] > 0.1 for r in passed)
-        lost = [r["before"]["accuracy"]["rate"] - r["after"]["accuracy"]["rate"] for r in of]
-        left = [r["after"]["attack_success_rate"]["rate"] for r in of]
-        lines.append((images, method, len(of), len(every) - len(of), len(passed), weak, _share(left, of), _share(lost, of),
-                      _interval(estimate(mean_of([der(r) for r in of]), [r["base"] for r in of])), _against_auto(rows, of)))  # fmt: skip
-    return table(MEANS, lines)
-
-
-def _against_auto(rows: Sequence[Row], of: Sequence[Row]) -> str | None:
-    auto = {(r["model"], r["images"], r["seed"]): r for r in rows if r["method"] == "auto" and r.get("after")}
-    pairs = [(auto[key], r) for r in of if (key := (r["model"], r["images"], r["seed"])) in auto and r["method"] != "auto"]
-    if not pairs:
-        return None
-    first, second = (mean_of([der(pair[i]) for pair in pairs]) for i in (0, 1))
-    return _interval(estimate(difference(first, second), [pair[0]["base"] for pair in pairs]))
-
-
-def _share(values: Sequence[float], of: Sequence[Row]) -> str:
-    found = estimate(mean_of(values), [r["base"] for r in of])
-    return "-" if found.value is None else _interval(Estimate(value=100 * found.value, low=_times(found.low), high=_times(found.high)), 1) + " %"
-
-
-def _times(value: float | None) -> float | None:
-    return None if value is None else 100 * value
-
-
-def _interval(found: Estimate, digits: int = 3) -> str:
-    if found.value is None:
-        return "-"
-    bounds = "" if found.low is None or found.high is None else f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-    return f"{found.value:.{digits}f}{bounds}"
-
-
 def methods(text: str) -> list[str]:
     """Comma-separated methods. Raises ValueError for one that is not known."""
     found = [part.strip() for part in text.split(",")]
@@ -196,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--methods", type=methods, default=",".join(KNOWN), help="default %(default)s")
     parser.add_argument("--sources", action="store_true", help="scan for source-specific and all-to-all backdoors too")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="also draw the means as small multiples")
     return parser
 
 
@@ -220,10 +138,12 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     rows = [r for r in latest(read_rows(args.out), KEY).values() if r["split"] == args.split]
     compared = better(rows)
-    tables = [mean_table(compared)]
+    tables = [mean_table(compared), against_best(compared)]
     if len(compared) < len(rows):
         tables.append("Every setting:\n\n" + mean_table(rows))
     print("\n\n".join([*tables, model_table(rows)]))
+    if args.plot is not None:
+        args.plot.write_text(draw(compared), encoding="utf-8")
     return 0
 
 

@@ -46,7 +46,8 @@ def measure(model: Row, count: int, seed: int) -> Row:
     images, labels = data.images.float() / 255, data.labels
     work, unseen = split(data.images.permute(0, 2, 3, 1).numpy(), labels.numpy(), seed).folds[0]
     meta = model["normalization"]
-    suspect = Suspect(built.net, num_classes=len(data.class_names), input_shape=tuple(images.shape[1:]),
+    _, channels, height, width = images.shape
+    suspect = Suspect(built.net, num_classes=len(data.class_names), input_shape=(channels, height, width),
                       mean=tuple(meta["mean"]), std=tuple(meta["std"]))  # fmt: skip
     began = time.perf_counter()
     found = drain(search_sources(suspect, images[work], labels[work], seed=seed, control=Control()))

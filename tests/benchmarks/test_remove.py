@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks import remove
+from benchmarks import removal_tables, remove
+from benchmarks.removal_plot import draw
 from benchmarks.rows import read_rows
 from benchmarks.zoo import networks
 from benchmarks.zoo.attacks import BadNets
@@ -32,15 +33,15 @@ def row(model: str, method: str, before: tuple[float, float], after: tuple[float
 
 
 def test_der_rewards_asr_lost_and_charges_accuracy_lost() -> None:
-    assert remove.der(row("m", "x", (0.9, 1.0), (0.8, 0.2))) == pytest.approx((0.8 - 0.1 + 1) / 2)
-    assert remove.der(row("m", "x", (0.8, 0.2), (0.9, 0.5))) == pytest.approx(0.5)  # neither gain nor loss counts
+    assert removal_tables.der(row("m", "x", (0.9, 1.0), (0.8, 0.2))) == pytest.approx((0.8 - 0.1 + 1) / 2)
+    assert removal_tables.der(row("m", "x", (0.8, 0.2), (0.9, 0.5))) == pytest.approx(0.5)  # neither gain nor loss counts
 
 
 def test_means_are_over_models_found_and_auto_is_paired() -> None:
     rows = [row("a", "auto", (0.9, 1.0), (0.9, 0.0)), row("b", "auto", (0.9, 1.0), (0.8, 0.2)),
             row("a", "prune", (0.9, 1.0), (0.9, 0.2)), row("b", "prune", (0.9, 1.0), None, verdict="no_evidence")]  # fmt: skip
 
-    header, _, auto, prune = remove.mean_table(rows).splitlines()
+    header, _, auto, prune = removal_tables.mean_table(rows).splitlines()
 
     cells = [cell.strip() for cell in auto.split("|")[1:-1]]
     assert cells[:6] == ["50", "auto", "2", "0", "2", "1"]
@@ -58,9 +59,31 @@ def test_a_baseline_is_compared_in_its_better_setting() -> None:
             row("a", "anp (published)", (0.9, 1.0), None), row("a", "i_bau (published)", (0.9, 1.0), good),
             row("a", "ft", (0.9, 1.0), good, images=100), row("a", "ft (published)", (0.9, 1.0), good, images=100)]  # fmt: skip
 
-    kept = [(r["images"], r["method"]) for r in remove.better(rows)]
+    kept = [(r["images"], r["method"]) for r in removal_tables.better(rows)]
 
     assert kept == [(50, "auto"), (50, "ft (published)"), (50, "anp"), (50, "i_bau (published)"), (100, "ft")]
+
+
+def test_auto_beside_the_best_single_method_of_each_model() -> None:
+    """Best alone: on a 0.95 against auto's 1.0, on b 1.0 against 0.9, and auto alone on c."""
+    before, whole = (0.9, 1.0), (0.9, 0.0)
+    rows = [row("a", "auto", before, whole), row("b", "auto", before, (0.9, 0.2)), row("c", "auto", before, whole),
+            row("a", "refit", before, (0.9, 0.1)), row("a", "prune", before, (0.9, 0.5)), row("b", "sau", before, whole)]  # fmt: skip
+
+    _, _, line = removal_tables.against_best(rows).splitlines()
+
+    assert [cell.strip() for cell in line.split("|")[1:-1]][:4] == ["50", "2", "1", "0.100, 0.100"]
+    assert "-0.025" in line
+
+
+def test_the_plot_shows_every_method_with_three_models_or_more() -> None:
+    rows = [row(name, method, (0.9, 1.0), (0.9, 0.1)) for name in "abc" for method in ("auto", "refit")]
+
+    drawn = draw([*rows, row("a", "prune", (0.9, 1.0), (0.9, 0.1))])
+
+    assert drawn.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+    assert "auto (3)" in drawn and "refit (3)" in drawn and "prune" not in drawn
+    assert drawn.count("<circle") == 2 * 3
 
 
 @pytest.fixture
