@@ -1,23 +1,46 @@
 """Layerwise ridge regression toward what the suspect does without a trigger (see `refit`).
 
+A layer looks at some places of many images rather than at every place of few: those of one image
+tell nearly the same.
+
 Legend: N images, G groups of a layer, D inputs of a group (channels x kernel), O its outputs,
-P places in all images, C channels, H height, W width.
+P places in all images, S places of one image, C channels, H height, W width.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auditor.adversarial import images_at_once
+from auditor.adversarial import fast_math
 from auditor.suspect import Suspect
+from auditor.triggers import Trigger
 from auditor.unlearn.method import Task
 from auditor.unlearn.tuning import augment, mixed, stamp_jittered
 
 Layer = nn.Conv2d | nn.Linear
+See = Callable[[str, Tensor], None]
 SHIFTED_ALIKE = 32  # images at a time get the same shift
+MOVED_ALIKE, MOVED_BY = 16, 2  # triggers at a time are moved alike, by up to so many pixels each way
+LOOKED_AT_ONCE = 128  # images; those of one batch are looked at in the same places
+MOST_PLACES, LEAST_PLACES = 32, 8  # of an image
+MOST_WANTED = 2**26  # numbers that the suspect's outputs may take: 256 MiB
 MOST_NUMBERS = 2**24  # of unfolded inputs at a time: 64 MiB
+MOST_PIXELS = 2**23  # of all images of one kind
+
+
+class Batch:
+    """Images for the model, and of every layer where it is looked at and what the suspect's puts out there,
+    less its bias, on these images without a trigger."""
+
+    def __init__(self, images_NCHW: Tensor) -> None:
+        self.images = images_NCHW
+        self.where_S: dict[str, Tensor] = {}
+        self.wanted_GPO: dict[str, Tensor] = {}
 
 
 class Refitter:
@@ -28,23 +51,43 @@ class Refitter:
 
     def __init__(self, task: Task, clean_images: int, stamped_images: int, strength: tuple[float, float]) -> None:
         self.suspect, self.model = task.suspect, task.suspect.clone()
-        generator = torch.Generator().manual_seed(task.seed)
+        self.generator = torch.Generator().manual_seed(task.seed)
         images = task.images.to(self.model.device)
-        self.clean = torch.cat([images, variants(images, clean_images - len(images), generator)])
-        self.carriers = variants(images[task.meant()], stamped_images, generator)
-        self.stamped = stamp_jittered(self.carriers, task.triggers, strength, generator)
+        most = max(len(images), MOST_PIXELS // images[0, 0].numel())
+        clean = torch.cat([images, variants(images, min(clean_images, most) - len(images), self.generator)])
+        carriers = variants(images[task.meant()], min(stamped_images, most), self.generator)
+        stamped = stamp_about(carriers, task.triggers, strength, self.generator)
         self.layers = layers_in_order(self.model, images[:1])
+        outputs = sum(len(self._layer(self.suspect, name).weight) for name in self.layers)
+        self.places = max(LEAST_PLACES, min(MOST_PLACES, MOST_WANTED // max(1, outputs * (len(clean) + len(carriers)))))
+        self.clean, self.stamped = self.batches(clean, clean), self.batches(stamped, carriers)
+
+    def batches(self, inputs_NCHW: Tensor, plain_NCHW: Tensor) -> list[Batch]:
+        """The images for the model in batches, each with the suspect's outputs on the plain ones."""
+        return [self._batch(*pair) for pair in zip(
+            torch.split(inputs_NCHW, LOOKED_AT_ONCE), torch.split(plain_NCHW, LOOKED_AT_ONCE), strict=True)]  # fmt: skip
+
+    def _batch(self, inputs_NCHW: Tensor, plain_NCHW: Tensor) -> Batch:
+        batch = Batch(inputs_NCHW)
+
+        def look(name: str, seen: Tensor) -> None:
+            layer = self._layer(self.suspect, name)
+            where_S = torch.randperm(places_of(layer, seen), generator=self.generator)[: self.places].to(seen.device)
+            wanted = [x_GPD @ weights(layer) for x_GPD in rows(layer, seen, where_S)]
+            batch.where_S[name], batch.wanted_GPO[name] = where_S, torch.cat(wanted, dim=1)
+
+        look_at(self.suspect, self.layers, plain_NCHW, look)
+        return batch
 
     def refit(self, index: int, weight: float, ridge: float) -> int:
         """Give one layer its new weights; returns how many there are."""
         name = self.layers[index]
         layer = self._layer(self.model, name)
-        squares, products, places = self._sums(name, self.clean, self.clean)
-        more_squares, more_products, more_places = self._sums(name, self.stamped, self.carriers)
+        squares, products, places = self._sums(name, self.clean)
+        more_squares, more_products, more_places = self._sums(name, self.stamped)
         gram_GDD = squares / places + more_squares * (weight / more_places)
         cross_GDO = products / places + more_products * (weight / more_places)
-        groups = len(gram_GDD)
-        old_GDO = layer.weight.detach().double().view(groups, len(layer.weight) // groups, -1).transpose(1, 2)
+        old_GDO = weights(layer).double()
         scale = ridge * gram_GDD.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-12)
         gram_GDD = gram_GDD + scale * torch.eye(gram_GDD.shape[1], dtype=gram_GDD.dtype, device=gram_GDD.device)
         new_GDO = torch.linalg.solve(gram_GDD, cross_GDO + scale * old_GDO)
@@ -52,19 +95,20 @@ class Refitter:
             layer.weight.copy_(new_GDO.transpose(1, 2).reshape(layer.weight.shape))
         return layer.weight.numel()
 
-    def _sums(self, name: str, inputs_NCHW: Tensor, wanted_NCHW: Tensor) -> tuple[Tensor, Tensor, int]:
+    def _sums(self, name: str, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, int]:
         """Sums over places: X'X (G, D, D) of the model's inputs, X'Y (G, D, O) with the suspect's outputs; and P."""
-        layer, source = self._layer(self.model, name), self._layer(self.suspect, name)
+        layer = self._layer(self.model, name)
         squares, products, places = torch.zeros(()), torch.zeros(()), 0
-        for some in torch.split(torch.arange(len(inputs_NCHW)), images_at_once(self.model)):
-            seen = seen_by(self.model, layer, inputs_NCHW[some])[0]
-            said = seen_by(self.suspect, source, wanted_NCHW[some])[1]
-            few = max(1, MOST_NUMBERS // (seen[0].numel() * layer.weight[0, 0].numel()))
-            for x, y in zip(torch.split(seen, few), torch.split(said, few), strict=True):
-                x_GPD, y_GPO = columns(layer, x), outputs(source, y)
-                squares = squares.to(x) + x_GPD.transpose(1, 2) @ x_GPD
-                products = products.to(x) + x_GPD.transpose(1, 2) @ y_GPO
-                places += x_GPD.shape[1]
+        for batch in batches:
+            seen: list[Tensor] = []
+            look_at(self.model, [name], batch.images, lambda _, found, seen=seen: seen.append(found))  # type: ignore[misc]
+            done = 0
+            for x_GPD in rows(layer, seen[0], batch.where_S[name]):
+                y_GPO = batch.wanted_GPO[name][:, done : done + x_GPD.shape[1]]
+                squares = squares.to(x_GPD) + x_GPD.transpose(1, 2) @ x_GPD
+                products = products.to(x_GPD) + x_GPD.transpose(1, 2) @ y_GPO
+                done += x_GPD.shape[1]
+            places += done
         return squares.double(), products.double(), places
 
     def _layer(self, model: Suspect, name: str) -> Layer:
@@ -96,56 +140,80 @@ def variants(images: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return torch.cat([images[:0], *made])
 
 
+def stamp_about(
+    images: Tensor, triggers: Sequence[Trigger], strength: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """Each image stamped by one of the triggers, half of them as they are and half moved by a few pixels.
+
+    To move a trigger the image is rolled away from under it and, stamped, rolled back.
+    """
+    stamped = []
+    for few in torch.split(images, MOVED_ALIKE):
+        moved = torch.rand((), generator=generator) < 0.5
+        by = (torch.randint(-MOVED_BY, MOVED_BY + 1, (2,), generator=generator) * moved).tolist()
+        back = [-shift for shift in by]
+        stamped.append(stamp_jittered(few.roll(back, (2, 3)), triggers, strength, generator).roll(by, (2, 3)))
+    return torch.cat(stamped)
+
+
 def can_be_refitted(layer: nn.Module) -> bool:
     if isinstance(layer, nn.Conv2d):
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     return isinstance(layer, nn.Linear)
 
 
-def columns(layer: Layer, inputs: Tensor) -> Tensor:
-    """A layer's inputs as rows (G, P, D) of what each place sees."""
+def places_of(layer: Layer, inputs: Tensor) -> int:
+    """How many places of an image a layer has outputs for: one for a linear layer on plain features."""
     if isinstance(layer, nn.Linear):
-        return inputs.reshape(1, -1, inputs.shape[-1])
+        return inputs[0].numel() // inputs.shape[-1]
+    return F.unfold(inputs[:1], layer.kernel_size, layer.dilation, _padding(layer), layer.stride).shape[-1]
+
+
+def rows(layer: Layer, inputs: Tensor, where_S: Tensor) -> Iterator[Tensor]:
+    """What each of those places sees of a layer's inputs (N, ...), as rows (G, P, D); some images at a time."""
+    if isinstance(layer, nn.Linear):
+        yield inputs.reshape(len(inputs), -1, inputs.shape[-1])[:, where_S].reshape(1, -1, inputs.shape[-1])
+        return
+    few = max(1, MOST_NUMBERS // (inputs[0].numel() * layer.weight[0, 0].numel()))
+    for some in torch.split(inputs, few):
+        unfolded = F.unfold(some, layer.kernel_size, layer.dilation, _padding(layer), layer.stride)[:, :, where_S]
+        count, width, places = unfolded.shape
+        split = unfolded.reshape(count, layer.groups, width // layer.groups, places)
+        yield split.permute(1, 0, 3, 2).reshape(layer.groups, count * places, width // layer.groups)
+
+
+def _padding(layer: nn.Conv2d) -> tuple[int, ...]:
     assert not isinstance(layer.padding, str)  # can_be_refitted() leaves those out
-    unfolded_NDP = F.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-    return by_group(unfolded_NDP, layer.groups)
+    return layer.padding
 
 
-def outputs(layer: Layer, found: Tensor) -> Tensor:
-    """A layer's outputs, less its bias, as rows (G, P, O)."""
-    if isinstance(layer, nn.Linear):
-        rows = found.reshape(1, -1, found.shape[-1])
-        return rows if layer.bias is None else rows - layer.bias.detach()
-    if layer.bias is not None:
-        found = found - layer.bias.detach()[:, None, None]
-    return by_group(found.flatten(2), layer.groups)
-
-
-def by_group(values_NCP: Tensor, groups: int) -> Tensor:
-    """(N, G x D, P) as rows (G, N x P, D)."""
-    count, channels, places = values_NCP.shape
-    split = values_NCP.reshape(count, groups, channels // groups, places)
-    return split.permute(1, 0, 3, 2).reshape(groups, count * places, channels // groups)
+def weights(layer: Layer) -> Tensor:
+    """A layer's weights (G, D, O)."""
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    return layer.weight.detach().view(groups, len(layer.weight) // groups, -1).transpose(1, 2)
 
 
 class _Enough(Exception):
-    """Ends a forward pass once the layer asked about has been run."""
+    """Ends a forward pass once all layers asked about have been met."""
 
 
-def seen_by(model: Suspect, layer: nn.Module, images_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """What the layer takes in and puts out on these images; nothing after it is computed."""
-    found: list[Tensor] = []
+def look_at(model: Suspect, names: Sequence[str], images_NCHW: Tensor, see: See) -> None:
+    """Show `see` what each of these layers takes in on the images, in the order in which a pass meets them; nothing
+    after the last is computed."""
+    last = names[-1] if names else None
 
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        found.extend((inputs[0].detach(), output.detach()))
-        raise _Enough
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...], name: str) -> None:
+        with fast_math(model, enabled=False):
+            see(name, inputs[0].detach().float())
+        if name == last:
+            raise _Enough
 
-    handle = layer.register_forward_hook(keep)
+    handles = [model.module.get_submodule(name).register_forward_pre_hook(partial(keep, name=name)) for name in names]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), fast_math(model):
             model(images_NCHW.to(model.device))
     except _Enough:
         pass
     finally:
-        handle.remove()
-    return found[0], found[1]
+        for handle in handles:
+            handle.remove()

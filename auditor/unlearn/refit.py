@@ -31,15 +31,16 @@ class Refit:
     x and x' its inputs on clean and on stamped images in the network refitted so far, y and y' what
     the suspect's layer puts out on the same images without a trigger, scale the mean square of an
     input. `clean_images` and `stamped_images` say how many are looked at, shifted and mixed variants
-    of the work images making up the number; triggers are stamped at strengths drawn from
-    `strength`, since the one found is as a rule a weaker relative of the true one.
+    of the work images making up the number (fewer where images are large); triggers are stamped at
+    strengths drawn from `strength` and half of them moved by up to two pixels, since the one found
+    is as a rule a weaker relative of the true one.
     """
 
     weight: float = 1.0
-    ridge: float = 0.3
+    ridge: float = 0.6
     strength: tuple[float, float] = (0.5, 3.0)
-    clean_images: int = 192
-    stamped_images: int = 160
+    clean_images: int = 1024
+    stamped_images: int = 1024
     name: str = "refit"
     is_reconstruction: bool = False
 

@@ -11,8 +11,18 @@ from torch import Tensor, nn
 
 from auditor.events import drain
 from auditor.suspect import Suspect
+from auditor.triggers import Trigger
 from auditor.unlearn import least_squares
-from auditor.unlearn.least_squares import Refitter, can_be_refitted, columns, layers_in_order, outputs, seen_by
+from auditor.unlearn.least_squares import (
+    Refitter,
+    can_be_refitted,
+    layers_in_order,
+    look_at,
+    places_of,
+    rows,
+    stamp_about,
+    weights,
+)
 from auditor.unlearn.refit import Refit
 
 LAYERS = {
@@ -33,11 +43,21 @@ def test_rows_times_weights_are_the_layers_outputs(name: str) -> None:
     with torch.no_grad():
         said = layer(seen)
 
-    x_GPD, y_GPO = columns(layer, seen), outputs(layer, said)
+    x_GPD = torch.cat(list(rows(layer, seen, torch.arange(places_of(layer, seen)))), dim=1)
 
-    groups = len(x_GPD)
-    weight_GDO = layer.weight.detach().view(groups, len(layer.weight) // groups, -1).transpose(1, 2)
-    assert torch.allclose(x_GPD @ weight_GDO, y_GPO, atol=1e-5)
+    bias_GO = torch.zeros(()) if layer.bias is None else layer.bias.detach().view(len(x_GPD), 1, -1)
+    said_GPO = said.view(3, len(x_GPD), said.shape[1] // len(x_GPD), -1).permute(1, 0, 3, 2).flatten(1, 2)
+    assert torch.allclose(x_GPD @ weights(layer) + bias_GO, said_GPO, atol=1e-5)
+
+
+def test_only_the_places_asked_for_are_seen() -> None:
+    layer, seen = LAYERS["plain"], torch.rand(3, 4, 9, 8)
+    assert isinstance(layer, nn.Conv2d)
+    assert places_of(layer, seen) == 72
+
+    [every], [some] = list(rows(layer, seen, torch.arange(72))), list(rows(layer, seen, torch.tensor([5, 70])))
+
+    assert torch.equal(some.view(3, 2, -1), every.view(3, 72, -1)[:, [5, 70]])
 
 
 class Scale(nn.Module):
@@ -59,7 +79,7 @@ def test_one_weight_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     task = tasks.make_task(Suspect(Scale(), num_classes=2, input_shape=(3, SIDE, SIDE)))
     refitter = Refitter(task, 4, 4, (1.0, 1.0))
     ones = torch.ones(4, 3, SIDE, SIDE)
-    refitter.clean, refitter.carriers, refitter.stamped = ones, ones, 3 * ones
+    refitter.clean, refitter.stamped = refitter.batches(ones, ones), refitter.batches(3 * ones, ones)
 
     assert refitter.refit(0, weight=1.0, ridge=0.5) == 2
 
@@ -73,7 +93,6 @@ def test_pieces_make_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, pieces = Refitter(tasks.make_task(), 60, 40, (1.0, 1.0)), Refitter(tasks.make_task(), 60, 40, (1.0, 1.0))
     whole.refit(0, 1.0, 0.1)
     monkeypatch.setattr(least_squares, "MOST_NUMBERS", 1)
-    monkeypatch.setattr(least_squares, "images_at_once", lambda _: 7)
     pieces.refit(0, 1.0, 0.1)
 
     first, second = whole.model.state(), pieces.model.state()
@@ -84,7 +103,7 @@ def test_without_a_trigger_to_unlearn_nothing_changes() -> None:
     suspect = planted()
     task = tasks.make_task(suspect)
     refitter = Refitter(task, 60, 40, (1.0, 1.0))
-    refitter.stamped = refitter.carriers
+    refitter.stamped = refitter.clean
 
     for index in range(len(refitter.layers)):
         refitter.refit(index, 1.0, 0.1)
@@ -126,8 +145,34 @@ def test_a_pass_ends_at_the_layer_asked_about() -> None:
     later: list[str] = []
     handle = suspect.module.get_submodule("head").register_forward_hook(lambda *_: later.append("head"))
 
-    seen, said = seen_by(suspect, look, images)
+    seen: list[Tensor] = []
+    look_at(suspect, ["look"], images, lambda _, found: seen.append(found))
     handle.remove()
 
-    assert later == [] and not look._forward_hooks
-    assert torch.equal(seen, images) and said.shape == (6, 2, SIDE - 1, SIDE - 1)
+    assert later == [] and not look._forward_pre_hooks
+    assert torch.equal(seen[0], images)
+
+
+def test_all_layers_are_met_in_one_pass_and_none_for_nothing() -> None:
+    suspect = planted()
+    images, _ = planted_images(6)
+    met: list[str] = []
+
+    look_at(suspect, layers_in_order(suspect, images[:1]), images, lambda name, _: met.append(name))
+    assert met == layers_in_order(suspect, images[:1]) and len(met) > 1
+    look_at(suspect, [], images, lambda name, _: met.append(name))
+
+
+def test_a_trigger_moved_stays_whole_and_leaves_the_image_where_it_is() -> None:
+    """A white pixel in the middle of black images lands within two pixels of it, on half of the batches right there."""
+    mask = torch.zeros(SIDE, SIDE)
+    mask[SIDE // 2, SIDE // 2] = 1
+    trigger = Trigger(family="patch", target_class=0, parameters={"mask": mask.numpy(), "pattern": torch.ones(3, SIDE, SIDE).numpy()})
+    images = torch.zeros(320, 3, SIDE, SIDE)
+    images[:, :, 0, 0] = 0.5
+
+    stamped = stamp_about(images, [trigger], (1.0, 1.0), torch.Generator().manual_seed(0))
+
+    assert (stamped[:, 0, 0, 0] == 0.5).all() and (stamped == 1).flatten(1).sum(1).eq(3).all()
+    found = (stamped[:, 0] == 1).nonzero()[:, 1:] - SIDE // 2
+    assert found.abs().max() == 2 and 0.3 < (found == 0).all(1).float().mean() < 0.8
