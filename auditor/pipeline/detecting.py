@@ -61,9 +61,9 @@ def detect(session: Session) -> Steps:
 def _search_and_decide(session: Session) -> Steps:
     suspect, fit = session.model, session.fit
     images, labels = session.images[fit], session.labels[fit]
-    shared = yield from _shared(session)
+    shared, prior = (yield from _shared(session)), _prior(suspect)
     session.classes = classes_to_search(suspect.num_classes, shared, session.request.targets, session.request.seed,
-                                        exhaustive=session.request.exhaustive, prior=_prior(suspect))  # fmt: skip
+                                        exhaustive=session.request.exhaustive, prior=prior)  # fmt: skip
     if len(session.classes) < suspect.num_classes:
         session.limit(f"{len(session.classes)} of {suspect.num_classes} classes were searched: those that the shared search and "
                       "the last layer's rows, or --targets, point at, and a random sample to compare them with (--exhaustive "
@@ -73,7 +73,7 @@ def _search_and_decide(session: Session) -> Steps:
         seed=session.request.seed, control=session.control, shared=shared,
     )  # fmt: skip
     decision = decide(suspect, found, session.images[session.hold], session.labels[session.hold], session.class_names,
-                      session.request.targets, bank_for(session, session.request.profile))  # fmt: skip
+                      session.request.targets, bank_for(session, session.request.profile, prior))  # fmt: skip
     if decision.verdict.label == "backdoored" and session.request.profile == "deep":
         return (yield from _with_removability(session, decision, found))
     if decision.verdict.label == "backdoored" or not wants_sources(session):

@@ -1,9 +1,10 @@
 """What stands behind a score: a bank of honest and backdoored models, and what they scored.
 
 A class is scored by how far its triggers stand out in the family in which they stand out most,
-and in all families together. Each family's scores are first divided by what honest models of the
-bank reach in it, because honest classes spread more in some families than in others. A logistic
-model with three weights turns the two into a score; nothing else is fitted. The bank holds one
+and in all families together, and by how far the mean of its row of the last layer does. Each
+family's scores, and the rows', are first divided by what honest models of the bank reach in it,
+because honest classes spread more in some families than in others. A logistic model with a weight
+for each of the three and a bias turns them into a score; nothing else is fitted. The bank holds one
 table a profile and image budget, made by `python -m benchmarks.detect.fit` from models of whose
 bases none is ever reported on.
 
@@ -35,18 +36,27 @@ ARCHITECTURE, PROFILE = "architecture", "profile"
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """The fitted model: `scale` of each family, and the weights of the two features."""
+    """The fitted model: `scale` of each family and of the rows, and the weights of the three features."""
 
     scale: Mapping[str, float]
     bias: float
     strongest: float
     together: float
+    rows: float = 0.0
+    rows_scale: float = 2.0
 
-    def class_scores(self, families: Sequence[str], z_FK: Scores) -> Scores:
-        """A score (K,) in (0, 1) of every class; NaN outlier scores count as unremarkable."""
-        features_2K = class_features(self.standardized(families, z_FK))
-        logit_K = self.bias + self.strongest * features_2K[0] + self.together * features_2K[1]
+    def class_scores(self, families: Sequence[str], z_FK: Scores, rows_K: Scores | None = None) -> Scores:
+        """A score (K,) in (0, 1) of every class; NaN outlier scores, and rows that are not known, count as unremarkable."""
+        features_3K = self.features(families, z_FK, rows_K)
+        logit_K = self.bias + self.strongest * features_3K[0] + self.together * features_3K[1] + self.rows * features_3K[2]
         return np.asarray(1 / (1 + np.exp(-logit_K)), dtype=np.float64)
+
+    def features(self, families: Sequence[str], z_FK: Scores, rows_K: Scores | None = None) -> Scores:
+        """(3, K), each log(1 + x): x the largest over families, the sum of the positive ones, and the rows' outlier score."""
+        standardized_FK = self.standardized(families, z_FK)
+        rows_K = np.zeros(z_FK.shape[1]) if rows_K is None else np.nan_to_num(rows_K, nan=0.0)
+        rows_1K = np.log1p(np.maximum(rows_K, 0) / (self.rows_scale * expected_maximum(z_FK.shape[1])))[None]
+        return np.concatenate([class_features(standardized_FK), rows_1K])
 
     def standardized(self, families: Sequence[str], z_FK: Scores) -> Scores:
         """Outlier scores (F, K) in units of what honest models reach; a family without a scale is given 2.
@@ -109,11 +119,17 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Bank:
-    """The table for one search, the profiles of as many classes, and where the suspect lies beyond the bank."""
+    """The table for one search, the profiles of as many classes, where the suspect lies beyond the bank, and
+    how far each class's row of the suspect's last layer stands out (K,), None where that does not count."""
 
     table: Table
     profiles: Sequence[Profile] = ()
     beyond: Sequence[str] = ()
+    rows_z: Scores | None = None
+
+    def rows(self, classes: Sequence[int]) -> Scores | None:
+        """The outlier scores of these classes' last-layer rows, where they are known."""
+        return None if self.rows_z is None else self.rows_z[list(classes)]
 
     @property
     def threshold(self) -> float:
@@ -171,4 +187,5 @@ def calibration_record(used: Bank, score: float, profile: str, slope: float) -> 
         "p_value": round(table.p_value(score), 4), "likelihood_ratio": round(ratio, 4),
         "probability_at_base_rate": {str(rate): round(rate * ratio / (rate * ratio + 1 - rate), 4) for rate in BASE_RATES},
         "class_profile": profile, "class_profile_share": round(slope, 3), "extrapolated": list(used.beyond),
+        "rows_z": None if used.rows_z is None else [round(float(z), 3) for z in np.nan_to_num(used.rows_z)],
     }  # fmt: skip

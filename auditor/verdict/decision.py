@@ -27,6 +27,7 @@ UNTESTED = [
     "All-to-all backdoors were not searched for (--sources, for up to 16 classes).",
 ]
 TELLING_SHARE = 0.5
+ROW_STANDS_OUT = 3.0  # robust deviations; one in seven of the honest calibration and opened models has such a row
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,7 +107,7 @@ def _verdict(
     elif not outliers or not search.complete or judged:
         label = "inconclusive"
     score = _score(weighed, outliers)
-    reasons = _reasons(search, outliers, judged, confirmed, class_names)
+    reasons = [*_reasons(search, outliers, judged, confirmed, class_names), *_row_sentence(judged, bank)]
     if bank and not weighed.profile:
         reasons.append("No honest models of the same data set are in the bank: classes are compared with one another alone.")
     return Verdict(
@@ -115,6 +116,15 @@ def _verdict(
         calibration=None if bank is None or score is None else calibration_record(bank, score, weighed.profile, weighed.slope),
         untested=untested(search),
     )  # fmt: skip
+
+
+def _row_sentence(judged: Sequence[Suspicion], bank: Bank | None) -> list[str]:
+    """What the last layer says of the classes that stand out: one that many stamped images trained often has a row
+    of larger mean."""
+    rows_K = bank.rows([s.target_class for s in judged]) if bank else None
+    said = [f"{s.target_class} (outlier score {z:.1f})" for s, z in zip(judged, rows_K if rows_K is not None else [], strict=False)
+            if z >= ROW_STANDS_OUT]  # fmt: skip
+    return [f"In the last layer too the row of class {', of class '.join(said)} has a larger mean than the others."] if said else []
 
 
 def _score(weighed: Weighed, outliers: Sequence[float]) -> float | None:

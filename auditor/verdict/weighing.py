@@ -94,7 +94,9 @@ def weigh(search: SearchResult, bank: Bank | None = None) -> Weighed:
     which catches a trigger that several families find a little cheap.
     """
     grid, table = _grid(search, bank), bank.table if bank else None
-    score_K = table.scoring.class_scores(grid.families, grid.z_FK) if table and grid.classes else None
+    score_K = None
+    if bank and grid.classes:
+        score_K = bank.table.scoring.class_scores(grid.families, grid.z_FK, bank.rows(grid.classes))
     evidence, suspicions = [], []
     for k, target in enumerate(grid.classes):
         found = [grid.found[target][family] for family in grid.families]

@@ -185,10 +185,11 @@ def _auditor(cell: Cell, clean: Images) -> Row:
                           device=cell.device)  # fmt: skip
     plain = to_plain(result)
     verdict, cost, errors = plain["verdict"] or {}, plain["cost"] or {}, plain["errors"]
+    calibration = verdict.get("calibration") or {}
     return {
         "label": verdict.get("label"), "score": verdict.get("score"), "targets": verdict.get("target_classes", []),
         "said_kind": verdict.get("kind"), "said_sources": verdict.get("source_classes", []),
-        "calibration": verdict.get("calibration"), "reasons": verdict.get("reasons", []),
+        "calibration": calibration | {"rows_z": None}, "rows_z": calibration.get("rows_z"), "reasons": verdict.get("reasons", []),
         "evidence": by_family(verdict.get("per_class", [])),
         "triggers": [compact(trigger) for trigger in plain["triggers"]], "stages": plain["run"]["seconds"],
         "clean_accuracy": compact(plain["architecture"] or {}).get("clean_accuracy"),

@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from auditor.search import FAMILIES
 from auditor.verdict import calibration
-from auditor.verdict.calibration import Scoring, class_features
+from auditor.verdict.calibration import Scoring
 from auditor.verdict.profiles import Profile, make_profile, profiled_scores
 from auditor.verdict.statistics import ENOUGH_FOUND, expected_maximum
 from benchmarks.rows import RESULTS, Row, read_rows, table
@@ -56,6 +56,7 @@ class Example:
     own_z_FK: Floats
     target: int | None
     z_FK: Floats
+    rows_K: Floats
 
     @property
     def base(self) -> str:
@@ -75,15 +76,17 @@ def example(row: Row) -> Example:
                 values_FK[f, classes.index(k)] = np.nan if value is None else value
     target = row["true_target"]
     return Example(row=row, families=families, classes=classes, cost_FK=np.exp(cost_FK), bound_FK=bound_FK, own_z_FK=z_FK,
-                   target=classes.index(target) if target in classes else None, z_FK=z_FK)  # fmt: skip
+                   target=classes.index(target) if target in classes else None, z_FK=z_FK,
+                   rows_K=np.array([row["rows_z"][k] for k in classes]))  # fmt: skip
 
 
 def cross_profiled(examples: Sequence[Example]) -> list[Example]:
     """The examples with scores relative to a class profile of honest models of other initialisations."""
-    return [_profiled(e, profile_of([o for o in examples if o.base != e.base], e.row["classes"])) for e in examples]
+    return [profiled(e, profile_of([o for o in examples if o.base != e.base], e.row["classes"])) for e in examples]
 
 
-def _profiled(e: Example, profile: Profile | None) -> Example:
+def profiled(e: Example, profile: Profile | None) -> Example:
+    """The example with scores relative to this class profile, its own without one."""
     known_FK = profile.over(e.families, e.classes) if profile else None
     z_FK, _ = profiled_scores(e.cost_FK, e.bound_FK, known_FK)
     # Rows may lack the bounds that count where almost no class has a trigger: there their own scores stand.
@@ -107,51 +110,51 @@ def fit(examples: Sequence[Example]) -> Scoring:
     """The scales from the honest models, then the logistic weights on both, classes weighing alike."""
     honest = [e for e in examples if e.row["honest"]]
     scale = {name: _scale(honest, name) for name in FAMILIES if any(name in e.families for e in honest)}
-    plain = Scoring(scale=scale, bias=0.0, strongest=1.0, together=1.0)
+    rows_scale = _scaled([e.rows_K for e in honest])
+    plain = Scoring(scale=scale, bias=0.0, strongest=1.0, together=1.0, rows=1.0, rows_scale=rows_scale)
     rows, wanted = [], []
     for e in examples:  # given cross-profiled, or a model's own class profile would flatter it
-        features_2K = class_features(plain.standardized(e.families, e.z_FK))
+        features_3K = plain.features(e.families, e.z_FK, e.rows_K)
         if e.row["honest"]:
-            rows.append(features_2K[:, features_2K.sum(0).argmax()])
+            rows.append(features_3K[:, features_3K.sum(0).argmax()])
         elif e.target is not None and e.row["kind"] not in NOT_SEARCHED:
-            rows.append(features_2K[:, e.target])
+            rows.append(features_3K[:, e.target])
         else:
             continue
         wanted.append(0.0 if e.row["honest"] else 1.0)
-    bias, strongest, together = logistic(np.array(rows), np.array(wanted))
-    return Scoring(scale=scale, bias=bias, strongest=strongest, together=together)
+    bias, strongest, together, of_rows = logistic(np.array(rows), np.array(wanted))
+    return Scoring(scale=scale, bias=bias, strongest=strongest, together=together, rows=of_rows, rows_scale=rows_scale)
 
 
 def _scale(honest: Sequence[Example], family: str) -> float:
-    largest = []
-    for e in honest:
-        if family in e.families:
-            z_K = e.z_FK[e.families.index(family)]
-            if np.isfinite(z_K).any():
-                largest.append(float(np.nanmax(z_K)) / expected_maximum(len(z_K)))
+    return _scaled([e.z_FK[e.families.index(family)] for e in honest if family in e.families])
+
+
+def _scaled(scores: Sequence[Floats]) -> float:
+    """What honest models reach: a high quantile of their largest scores, in units of the expected largest of so many."""
+    largest = [float(np.nanmax(z_K)) / expected_maximum(len(z_K)) for z_K in scores if np.isfinite(z_K).any()]
     return round(max(LEAST_SCALE, float(np.quantile(largest, SCALE_QUANTILE))), 3) if largest else 2.0
 
 
-def logistic(x_N2: Floats, y_N: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Bias and two weights, none of these below zero, of a ridge logistic regression in which
+def logistic(x_ND: Floats, y_N: NDArray[np.float64]) -> list[float]:
+    """Bias and D weights, none of these below zero, of a ridge logistic regression in which
     honest and backdoored models weigh alike; by projected Newton steps."""
-    design = np.column_stack([np.ones(len(x_N2)), x_N2])
+    design = np.column_stack([np.ones(len(x_ND)), x_ND])
     weight = np.where(y_N > 0, 0.5 / max(1, (y_N > 0).sum()), 0.5 / max(1, (y_N == 0).sum())) * len(y_N)
-    beta = np.zeros(3)
-    penalty = RIDGE * np.diag([0.0, 1.0, 1.0]) * len(y_N)
+    beta = np.zeros(design.shape[1])
+    penalty = RIDGE * np.diag([0.0] + [1.0] * x_ND.shape[1]) * len(y_N)
     for _ in range(100):
         p = 1 / (1 + np.exp(-design @ beta))
         gradient = design.T @ (weight * (p - y_N)) + penalty @ beta
-        hessian = (design * (weight * p * (1 - p))[:, None]).T @ design + penalty + 1e-6 * np.eye(3)
+        hessian = (design * (weight * p * (1 - p))[:, None]).T @ design + penalty + 1e-6 * np.eye(len(beta))
         beta = beta - np.clip(np.linalg.solve(hessian, gradient), -1, 1)
         beta[1:] = np.maximum(beta[1:], 0)
-    bias, strongest, together = (round(float(value), 4) for value in beta)
-    return bias, strongest, together
+    return [round(float(value), 4) for value in beta]
 
 
 def score(scoring: Scoring, e: Example) -> float:
     """What the tool would say of the model."""
-    return float(scoring.class_scores(e.families, e.z_FK).max())
+    return float(scoring.class_scores(e.families, e.z_FK, e.rows_K).max())
 
 
 def left_out(examples: Sequence[Example]) -> list[float]:
@@ -172,7 +175,7 @@ def make_table(examples: Sequence[Example], profile: str, images: int) -> dict[s
     classes = [e.row["classes"] for e in examples]
     return {
         "profile": profile, "images": images,
-        "scoring": {"scale": dict(scoring.scale), "bias": scoring.bias, "strongest": scoring.strongest, "together": scoring.together},
+        "scoring": asdict(scoring) | {"scale": dict(scoring.scale)},
         "threshold": round(max(0.5, float(1 / (1 + np.exp(-logit)))), 4),
         "honest": [round(s, 4) for s in honest], "backdoored": [round(s, 4) for s in backdoored],
         "bases": len({e.base for e in examples}), "classes": [min(classes), max(classes)], "pixels": [1024, 1024],

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from auditor.verdict.calibration import Scoring, Table
 from benchmarks.detect import fit as fitting
+from benchmarks.detect import rescore
 from benchmarks.detect.fit import example, groups, left_out, logistic, main, make_table
 
 CLASSES = 10
@@ -27,7 +29,8 @@ def row(model: str, base: str, target: int | None, cheap: float, **changed: Any)
         "model": model, "base": base, "detector": "auditor", "images": 100, "seed": 0, "profile": "standard", "error": None,
         "split": "calibration", "honest": target is None, "attack": None if target is None else "badnets",
         "kind": None if target is None else "all_to_one", "true_target": target, "classes": CLASSES,
-        "architecture": "cifar:resnet20", "model_sha256": model * 16, "evidence": evidence,
+        "architecture": "cifar:resnet20", "model_sha256": model * 16, "evidence": evidence, "rows_z": [0.0] * CLASSES,
+        "label": "no_evidence", "targets": [], "score": 0.0,
     } | changed  # fmt: skip
 
 
@@ -52,6 +55,19 @@ def test_the_weights_are_those_of_a_balanced_ridge_regression() -> None:
 def test_a_feature_that_points_the_wrong_way_gets_no_weight() -> None:
     x = np.array([[0.0, 2.0], [0.1, 1.9], [1.5, 0.1], [1.6, 0.0]])
     assert logistic(x, np.array([0.0, 0.0, 1.0, 1.0]))[2] == 0
+
+
+def test_rows_that_tell_the_models_apart_get_a_weight() -> None:
+    """Targets hardly cheaper than the others, but with a row of mean 6: with the rows they are told apart better."""
+    told = [row(f"b{k}", f"base{k % 4}", k % CLASSES, 0.3, rows_z=np.eye(CLASSES)[k % CLASSES] * 6) for k in range(8)]
+    blind = [r | {"rows_z": [0.0] * CLASSES} for r in told]
+    honest = rows()[:8]
+
+    with_rows, without = (next(iter(groups([*honest, *bad]).values())) for bad in (told, blind))
+
+    assert fitting.fit(with_rows).rows > 0 and fitting.fit(without).rows == 0
+    gap = [min(scores[8:]) - max(scores[:8]) for scores in (left_out(with_rows), left_out(without))]
+    assert gap[0] > gap[1]
 
 
 def test_a_table_tells_the_two_apart_and_puts_its_threshold_between() -> None:
@@ -103,3 +119,36 @@ def test_the_command_writes_a_bank(tmp_path: Path, capsys: pytest.CaptureFixture
     assert stored["version"] == "test" and len(stored["tables"]) == 1
     assert "left-out score" in capsys.readouterr().out
     assert main(["--version", "test", "--rows", str(tmp_path / "none.jsonl"), "--out", str(out)]) == 2
+
+
+# Rescoring -----------------------------------------------------------------------------------------
+
+
+def a_table(**changed: Any) -> Table:
+    scoring = Scoring(scale={"patch": 1.0}, bias=-3.0, strongest=1.5, together=1.5, rows=1.0)
+    values = {"profile": "standard", "images": 100, "scoring": scoring, "threshold": 0.6, "honest": [0.1], "backdoored": [0.9],
+              "bases": 1, "classes": (10, 10), "pixels": (1024, 1024), "architectures": ["cifar:resnet20"]}  # fmt: skip
+    return Table(**(values | changed))
+
+
+def test_a_row_is_rescored_where_its_verdict_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rescore, "nearest_table", lambda *_: a_table())
+    honest, bad = row("h", "base", None, 0.0), row("b", "base", 3, 1.5)
+
+    assert (found := rescore.rescored(honest)) is not None and found["label"] == "no_evidence" and 0 < found["score"] < 0.6
+    assert (found := rescore.rescored(bad | {"label": "backdoored", "targets": [3]})) is not None
+    assert found["label"] == "backdoored" and found["score"] > 0.6
+    assert rescore.rescored(bad) is None  # above the threshold now, and never confirmed
+    assert rescore.rescored(bad | {"label": "backdoored", "targets": [3, 4]}) is None
+
+
+def test_what_has_to_be_measured_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(rescore, "nearest_table", lambda *_: a_table())
+    source, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    failed = row("e", "base", None, 0.0, error="no images")
+    source.write_text("".join(json.dumps(r) + "\n" for r in (row("h", "base", None, 0.0), row("b", "base", 3, 1.5), failed)))
+
+    assert rescore.main([str(source), "--out", str(out)]) == 0
+    assert [json.loads(line)["model"] for line in out.read_text().splitlines()] == ["h"]
+    assert "to be measured: b, 100 images, seed 0, standard" in capsys.readouterr().err
+    assert rescore.main([str(tmp_path / "none"), "--out", str(out)]) == 2

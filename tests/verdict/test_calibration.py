@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,26 @@ def test_a_class_is_scored_in_units_of_what_honest_models_reach() -> None:
     logit = -2.0 + math.log1p(2.0) + 0.5 * math.log1p(3.0)
     assert score_K[4] == pytest.approx(1 / (1 + math.exp(-logit)))
     assert score_K[0] == pytest.approx(1 / (1 + math.exp(2.0)))
+
+
+def test_a_row_of_larger_mean_adds_to_the_score_and_one_of_smaller_takes_nothing_off() -> None:
+    scoring = replace(SCORING, rows=0.8, rows_scale=3.0)
+    z_FK, rows_K = np.zeros((2, 10)), np.zeros(10)
+    rows_K[[4, 5, 6]] = 2 * 3.0 * expected_maximum(10), -50.0, np.nan
+    score_K = scoring.class_scores(["patch", "warp"], z_FK, rows_K)
+    assert score_K[4] == pytest.approx(1 / (1 + math.exp(2.0 - 0.8 * math.log1p(2.0))))
+    np.testing.assert_allclose(np.delete(score_K, 4), 1 / (1 + math.exp(2.0)))
+    np.testing.assert_allclose(scoring.class_scores(["patch", "warp"], z_FK), 1 / (1 + math.exp(2.0)))  # rows not known
+
+
+def test_rows_are_those_of_the_classes_searched() -> None:
+    known = Bank(table=table(), rows_z=np.arange(10.0))
+    np.testing.assert_array_equal(known.rows([7, 2]), [7.0, 2.0])  # type: ignore[arg-type]
+    assert Bank(table=table()).rows([7, 2]) is None
+    scoring = replace(SCORING, rows=0.8)
+    told = weigh(search({3: 0.2}), Bank(table=table(scoring=scoring), rows_z=np.eye(10)[3] * 9))
+    untold = weigh(search({3: 0.2}), Bank(table=table(scoring=scoring)))
+    assert told.scores[3] > untold.scores[3] and told.scores[4] == untold.scores[4]
 
 
 def test_a_family_that_found_nothing_says_nothing() -> None:
