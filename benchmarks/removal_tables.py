@@ -12,7 +12,7 @@ from benchmarks.rows import Row, rate_cell, table
 PUBLISHED = {f"{name} (published)": name for name in BASELINES}
 MODELS = ("model", "attack", "images", "method", "passed", "accuracy before", "after", "ASR before", "after", "RA after",
           "DER", "unlearning: seconds", "commit")  # fmt: skip
-MEANS = ("images", "method", "models", "not found", "passed", "passed above 10 % ASR", "ASR after", "accuracy lost",
+MEANS = ("images", "method", "models", "not found", "passed", "passed above 10 % ASR", "ASR after", "of honest twins", "accuracy lost",
          "DER", "DER of auto minus its")  # fmt: skip
 BEST = ("images", "models", "auto below the best single method", "by, where it is: mean, most", "DER of auto minus the best single's")
 
@@ -64,7 +64,9 @@ def mean_table(rows: Sequence[Row]) -> str:
         weak = sum(r["after"]["attack_success_rate"]["rate"] > 0.1 for r in passed)
         lost = [r["before"]["accuracy"]["rate"] - r["after"]["accuracy"]["rate"] for r in of]
         left = [r["after"]["attack_success_rate"]["rate"] for r in of]
-        lines.append((images, method, len(of), len(every) - len(of), len(passed), weak, _share(left, of), _share(lost, of),
+        twins = [(r["twin_asr"], r) for r in of if r.get("twin_asr") is not None]
+        floor = _share([asr for asr, _ in twins], [r for _, r in twins])
+        lines.append((images, method, len(of), len(every) - len(of), len(passed), weak, _share(left, of), floor, _share(lost, of),
                       _interval(estimate(mean_of([der(r) for r in of]), [r["base"] for r in of])), _against_auto(rows, of)))  # fmt: skip
     return table(MEANS, lines)
 

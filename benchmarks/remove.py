@@ -6,7 +6,8 @@
 A row a cell (model, images, seed, method), written when it is done; the same command goes on where it stopped. A
 model is scanned once for all methods; where the scan finds no backdoor there is nothing to remove, and its rows say
 so. `auto` is the whole of `auditor audit`, verified; the methods run once each, unverified. Accuracy, ASR and RA are measured on 1,500 images that no stage saw, with the attack's own trigger, which no
-method sees; DER is (max(0, ASR drop) - max(0, accuracy drop) + 1) / 2 (Zhu et al., ICCV 2023). Every baseline is
+method sees; DER is (max(0, ASR drop) - max(0, accuracy drop) + 1) / 2 (Zhu et al., ICCV 2023). The
+honest twin's ASR under the same trigger is the floor: an image that a trigger spoils is taken for some class or other. Every baseline is
 measured in two settings, for few images and as published; it is compared in the one with the higher mean DER.
 """
 
@@ -61,6 +62,15 @@ def measured(model: Model, data: Images, weights: Path | None = None) -> Row:
     return plain
 
 
+def twin_asr(folder: Path, model: Model, data: Images) -> float | None:
+    """How often the model's trigger takes its honest twin, in `folder`, to the target: what no removal can be asked to
+    go below. None where the zoo has no twin of it."""
+    if not (folder / "meta.json").is_file():
+        return None
+    found = measure(load_model(folder).net, data, model.attack).attack_success_rate
+    return None if found is None else found.rate
+
+
 def cells(model: Row, args: argparse.Namespace, images: int, seed: int, done: set[tuple[Any, ...]]) -> None:
     """Measure what is missing of one model."""
     wanted = [m for m in args.methods if args.again or (model["name"], images, seed, m) not in done]
@@ -73,11 +83,12 @@ def cells(model: Row, args: argparse.Namespace, images: int, seed: int, done: se
     verdict = scan_once(path, clean, folder, **flags)["verdict"] or {}
     known, data = load_model(path.parent), evaluation(model)
     before, alone = measured(known, data), None
+    floor = twin_asr(args.zoo / str(model["twin"]), known, data)
     for method in wanted:
         row: Row = {
             "model": model["name"], "images": images, "seed": seed, "method": method, "attack": model["attack"],
             "split": model["split"], "base": initialisation(model), "verdict": verdict.get("label"),
-            "targets": verdict.get("target_classes", []), "before": before, "commit": commit(),
+            "targets": verdict.get("target_classes", []), "before": before, "twin_asr": floor, "commit": commit(),
         }  # fmt: skip
         if verdict.get("label") == "backdoored" and method == "auto":
             row |= by_audit(path, clean, folder, partial(measured, known, data), **flags)

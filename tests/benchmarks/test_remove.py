@@ -38,16 +38,16 @@ def test_der_rewards_asr_lost_and_charges_accuracy_lost() -> None:
 
 
 def test_means_are_over_models_found_and_auto_is_paired() -> None:
-    rows = [row("a", "auto", (0.9, 1.0), (0.9, 0.0)), row("b", "auto", (0.9, 1.0), (0.8, 0.2)),
+    rows = [row("a", "auto", (0.9, 1.0), (0.9, 0.0), twin_asr=0.03), row("b", "auto", (0.9, 1.0), (0.8, 0.2)),
             row("a", "prune", (0.9, 1.0), (0.9, 0.2)), row("b", "prune", (0.9, 1.0), None, verdict="no_evidence")]  # fmt: skip
 
     header, _, auto, prune = removal_tables.mean_table(rows).splitlines()
 
     cells = [cell.strip() for cell in auto.split("|")[1:-1]]
     assert cells[:6] == ["50", "auto", "2", "0", "2", "1"]
-    assert cells[6].startswith("10.0 [0.0, 20.0]") and cells[7].startswith("5.0") and cells[9] == "-"
+    assert cells[6].startswith("10.0 [0.0, 20.0]") and cells[7].startswith("3.0") and cells[8].startswith("5.0") and cells[10] == "-"
     cells = [cell.strip() for cell in prune.split("|")[1:-1]]
-    assert cells[:6] == ["50", "prune", "1", "1", "1", "1"] and cells[9] == "0.100"
+    assert cells[:6] == ["50", "prune", "1", "1", "1", "1"] and cells[7] == "-" and cells[10] == "0.100"
     assert "DER of auto minus its" in header
 
 
@@ -92,7 +92,7 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     net = networks.build("cifar:resnet20", len(CLASSES), 4, None)
     weights = {name: value.clone() for name, value in net.state_dict().items()}
     meta = {"architecture": "cifar:resnet20", "class_names": CLASSES, "width": 4}
-    model = {"name": "m", "path": str(tmp_path / "m" / "model.pt"), "attack": "badnets", "split": "held_out", "honest": False,
+    model = {"name": "m", "twin": "m_honest", "path": str(tmp_path / "m" / "model.pt"), "attack": "badnets", "split": "held_out", "honest": False,
              "base": "scratch:x", "seed": 1, "measured_on": "cifar10_val[:8]"}  # fmt: skip
     images = Images(images=torch.zeros(8, 3, 32, 32, dtype=torch.uint8), labels=torch.arange(8) % 4, class_names=CLASSES)
     calls: list[str] = []
@@ -146,6 +146,24 @@ def test_one_scan_serves_all_methods_and_rows_are_not_measured_twice(
         ("auto", True, 3.0), ("refit", None, 2.0), ("prune", None, 2.0)]
     assert rows[0]["after"] == rows[0]["before"]  # the same weights
     assert "| m | badnets | 50 | auto | yes |" in capsys.readouterr().out
+
+
+def test_the_floor_is_what_the_trigger_does_to_the_honest_twin(zoo: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin answers class 0, the target, on every image of another class, stamped or not."""
+    net = remove.load_model(Path()).net
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()
+        net.get_parameter("linear.bias" if "linear.bias" in dict(net.named_parameters()) else "fc.bias")[0] = 1
+    (tmp_path / "m_honest").mkdir()
+    (tmp_path / "m_honest" / "meta.json").write_text("{}")
+    command = ["--methods", "refit", "--zoo", str(tmp_path)]
+
+    assert remove.main([*command, "--out", str(tmp_path / "rows.jsonl")]) == 0
+    assert read_rows(tmp_path / "rows.jsonl")[0]["twin_asr"] == 1.0
+    (tmp_path / "m_honest" / "meta.json").unlink()
+    assert remove.main([*command, "--out", str(tmp_path / "more.jsonl")]) == 0
+    assert read_rows(tmp_path / "more.jsonl")[0]["twin_asr"] is None
 
 
 def test_a_baseline_runs_in_both_settings(zoo: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
