@@ -53,8 +53,9 @@ class Refitter:
         self.suspect, self.model = task.suspect, task.suspect.clone()
         self.generator = torch.Generator().manual_seed(task.seed)
         images = task.images.to(self.model.device)
-        most = max(len(images), MOST_PIXELS // images[0, 0].numel())
-        clean = torch.cat([images, variants(images, min(clean_images, most) - len(images), self.generator)])
+        most = max(LOOKED_AT_ONCE, MOST_PIXELS // images[0, 0].numel())
+        some = images[torch.randperm(len(images), generator=self.generator)[: min(clean_images, most)].to(images.device)]
+        clean = torch.cat([some, variants(images, min(clean_images, most) - len(some), self.generator)])
         carriers = variants(images[task.meant()], min(stamped_images, most), self.generator)
         stamped = stamp_about(carriers, task.triggers, strength, self.generator)
         self.layers = layers_in_order(self.model, images[:1])

@@ -89,6 +89,17 @@ def test_one_weight_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.allclose(head.weight, torch.tensor([[expected], [0.0]]))
 
 
+@pytest.mark.parametrize(("asked", "most", "looked_at"), [(40, 2**23, 40), (90, 2**23, 90), (900, 0, 128)])
+def test_as_many_images_are_looked_at_as_are_asked_for_and_affordable(
+    asked: int, most: int, looked_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the 60 work images a part, or all with variants; where images are large, no more than 128 of a kind."""
+    monkeypatch.setattr(least_squares, "MOST_PIXELS", most)
+    refitter = Refitter(tasks.make_task(), asked, asked, (1.0, 1.0))
+    for batches in refitter.clean, refitter.stamped:
+        assert sum(len(batch.images) for batch in batches) == looked_at
+
+
 def test_pieces_make_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, pieces = Refitter(tasks.make_task(), 60, 40, (1.0, 1.0)), Refitter(tasks.make_task(), 60, 40, (1.0, 1.0))
     whole.refit(0, 1.0, 0.1)
