@@ -12,6 +12,7 @@ from auditor.search import FAMILIES
 from auditor.search.synthesis import PROFILES, Candidate, SearchResult, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
+from auditor.verdict.calibration import Bank, Scoring, Table
 from auditor.verdict.confirmation import CONFIRMED_RATE, confirm, trigger_cost
 from auditor.verdict.decision import Decision, decide, suspicion_score
 from auditor.verdict.weighing import SIGNIFICANCE, weigh
@@ -43,6 +44,22 @@ EVEN: dict[int, float | None] = {0: 1.0, 1: 1.1, 2: 0.9, 3: 1.05, 4: 0.95, 5: 0.
 
 def judge(suspect: Suspect, search: SearchResult, **parts: object) -> Decision:
     return decide(suspect, search, IMAGES, LABELS, [f"name {k}" for k in range(6)], **parts)  # type: ignore[arg-type]
+
+
+def a_bank(rows: float | None) -> Bank:
+    scoring = Scoring(scale={"patch": 1.0}, bias=-2.0, strongest=1.5, together=1.5, rows=0.5)
+    known = Table(profile="standard", images=100, scoring=scoring, threshold=0.6, honest=[0.1], backdoored=[0.9], bases=1,
+                  classes=(4, 10), pixels=(1, 2000), architectures=[])  # fmt: skip
+    return Bank(table=known, rows_z=None if rows is None else np.eye(6)[planted.TARGET] * rows)
+
+
+@pytest.mark.parametrize(("rows", "told"), [(None, False), (1.0, False), (4.24, True)])
+def test_a_row_of_the_last_layer_is_a_reason_where_it_stands_out(rows: float | None, told: bool) -> None:
+    verdict = judge(planted.planted(), found(CHEAP), bank=a_bank(rows)).verdict
+
+    assert verdict.label == "backdoored" and verdict.calibration is not None
+    assert any("the row of class 4 (outlier score 4.2) has a larger mean" in reason for reason in verdict.reasons) is told
+    assert verdict.calibration["rows_z"] == (None if rows is None else [0, 0, 0, 0, rows, 0])
 
 
 def test_a_cheap_trigger_that_works_on_unseen_images() -> None:
