@@ -172,7 +172,8 @@ def _plain(value: Any, depth: int = 0) -> str:
         case list() | dict() if depth == DEEPEST:
             return "\N{HORIZONTAL ELLIPSIS}"
         case list():
-            return shorten(", ".join(_plain(item, depth + 1) for item in value[:20]), 400)
+            more = [f"{len(value) - 20} more"] if len(value) > 20 else []
+            return shorten(", ".join([*(_plain(item, depth + 1) for item in value[:20]), *more]), 400)
         case dict():
             said = (f"{key} {_plain(item, depth + 1)}" for key, item in list(value.items())[:20])
             return shorten(", ".join(said), 400)

@@ -187,5 +187,5 @@ def calibration_record(used: Bank, score: float, profile: str, slope: float) -> 
         "p_value": round(table.p_value(score), 4), "likelihood_ratio": round(ratio, 4),
         "probability_at_base_rate": {str(rate): round(rate * ratio / (rate * ratio + 1 - rate), 4) for rate in BASE_RATES},
         "class_profile": profile, "class_profile_share": round(slope, 3), "extrapolated": list(used.beyond),
-        "rows_z": None if used.rows_z is None else [round(float(z), 3) for z in np.nan_to_num(used.rows_z)],
+        "last_layer_row_scores": None if used.rows_z is None else [round(float(z), 3) for z in np.nan_to_num(used.rows_z)],
     }  # fmt: skip

@@ -189,7 +189,7 @@ def _auditor(cell: Cell, clean: Images) -> Row:
     return {
         "label": verdict.get("label"), "score": verdict.get("score"), "targets": verdict.get("target_classes", []),
         "said_kind": verdict.get("kind"), "said_sources": verdict.get("source_classes", []),
-        "calibration": calibration | {"rows_z": None}, "rows_z": calibration.get("rows_z"), "reasons": verdict.get("reasons", []),
+        "calibration": calibration | {"last_layer_row_scores": None}, "rows_z": calibration.get("last_layer_row_scores"), "reasons": verdict.get("reasons", []),
         "evidence": by_family(verdict.get("per_class", [])),
         "triggers": [compact(trigger) for trigger in plain["triggers"]], "stages": plain["run"]["seconds"],
         "clean_accuracy": compact(plain["architecture"] or {}).get("clean_accuracy"),

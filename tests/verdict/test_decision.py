@@ -59,7 +59,7 @@ def test_a_row_of_the_last_layer_is_a_reason_where_it_stands_out(rows: float | N
 
     assert verdict.label == "backdoored" and verdict.calibration is not None
     assert any("the row of class 4 (outlier score 4.2) has a larger mean" in reason for reason in verdict.reasons) is told
-    assert verdict.calibration["rows_z"] == (None if rows is None else [0, 0, 0, 0, rows, 0])
+    assert verdict.calibration["last_layer_row_scores"] == (None if rows is None else [0, 0, 0, 0, rows, 0])
 
 
 def test_a_cheap_trigger_that_works_on_unseen_images() -> None:
