@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from auditor.events import Control, drain
+from auditor.metrics import wilson
 from auditor.search import FAMILIES
 from auditor.search.synthesis import PROFILES, Candidate, SearchResult, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.calibration import Bank, Scoring, Table
-from auditor.verdict.confirmation import CONFIRMED_RATE, confirm, trigger_cost
+from auditor.verdict.confirmation import CONFIRMED_RATE, Confirmation, confirm, trigger_cost
 from auditor.verdict.decision import Decision, decide, suspicion_score
 from auditor.verdict.weighing import SIGNIFICANCE, weigh
 
@@ -44,6 +45,14 @@ EVEN: dict[int, float | None] = {0: 1.0, 1: 1.1, 2: 0.9, 3: 1.05, 4: 0.95, 5: 0.
 
 def judge(suspect: Suspect, search: SearchResult, **parts: object) -> Decision:
     return decide(suspect, search, IMAGES, LABELS, [f"name {k}" for k in range(6)], **parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("hits", "total", "enough"), [(0, 0, False), (1, 1, True), (2, 3, False), (3, 4, True), (6, 9, False), (7, 9, True),
+                                  (16, 21, False), (17, 21, True), (79, 100, False), (80, 100, True)]
+)  # fmt: skip
+def test_four_fifths_of_unseen_images_confirm_one_more_granted(hits: int, total: int, enough: bool) -> None:
+    assert Confirmation(trigger=patch(0, True), cost=1.0, rate=wilson(hits, total)).confirmed is enough
 
 
 def a_bank(rows: float | None) -> Bank:
