@@ -4,8 +4,7 @@ By the kind of its triggers and the number of images, cheap before dear. Measure
 (benchmarks/RESULTS.md, "remove"): `refit` leaves the least of a backdoor for its cost in accuracy, with a smaller
 weight less of both. `prune` and `sau`, which adds shared adversarial examples to the synthesized triggers, come near
 it where the trigger is a patch; where it is not, they keep accuracy and leave up to three times as much of the
-backdoor, which no check on synthesized triggers sees: they are not tried there. `edit` is, last of all: of warps it
-left least, and where it did not the model no longer answered as the suspect did, which verification sees.
+backdoor, which no check on synthesized triggers sees: they are not tried there.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ def plan(method: str, settings: Mapping[str, Any], triggers: Sequence[Trigger], 
         return [known[method]]  # it sees no triggers, so that a second time it would do the same
     if method != "auto":
         return [known[method]] * CHANCES
-    last = [known["edit"]]
-    if all(trigger.family == "patch" for trigger in triggers):
-        last = [known["prune"], known["sau"]] if images >= ENOUGH_TO_PRUNE else [known["sau"]]
-    return [known["refit"], known["refit"], gentle(known["refit"]), *last]
+    dear = [] if any(trigger.family != "patch" for trigger in triggers) else [known["prune"], known["sau"]]
+    if images < ENOUGH_TO_PRUNE:
+        dear = dear[1:]
+    return [known["refit"], known["refit"], gentle(known["refit"]), *dear]
 
 
 def gentle(refit: Method) -> Method:
