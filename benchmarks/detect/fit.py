@@ -39,6 +39,7 @@ SCALE_QUANTILE = 0.9
 LEAST_SCALE = 0.5
 RIDGE = 0.05
 ALLOWED_ABOVE = 0.05  # the share of honest models that the threshold lets through, rounded
+FEW = 50  # with fewer images the scoring of the largest budget is used: measured in RESULTS.md, "detect"
 MARGIN = 0.25  # in logits, above the highest of the others: the next honest model may score a little higher
 # Nothing that is searched answers to these by design; their rows are kept out of the fit, not out of the report.
 NOT_SEARCHED = ("source_specific", "all_to_all")
@@ -165,9 +166,25 @@ def left_out(examples: Sequence[Example]) -> list[float]:
     return [score(scores[e.base], e) for e in examples]
 
 
-def make_table(examples: Sequence[Example], profile: str, images: int) -> dict[str, Any]:
-    """One table of the bank, as JSON-ready values; `examples` cross-profiled."""
-    scoring, scores = fit(examples), left_out(examples)
+def left_out_by(teachers: Sequence[Example], examples: Sequence[Example]) -> list[float]:
+    """Every example's score by a fit and class profiles of the teachers of other initialisations."""
+    scores = []
+    for e in examples:
+        others = [o for o in teachers if o.base != e.base]
+        scores.append(score(fit(cross_profiled(others)), profiled(e, profile_of(others, e.row["classes"]))))
+    return scores
+
+
+def make_table(
+    examples: Sequence[Example], profile: str, images: int, teachers: Sequence[Example] | None = None
+) -> dict[str, Any]:
+    """One table of the bank, as JSON-ready values; `examples` cross-profiled.
+
+    With `teachers` the scoring and the class profiles are fitted on these, and only the threshold and the scores
+    behind it are of the examples: what a handful of images tells is too noisy to fit on.
+    """
+    fitted_on = examples if teachers is None else teachers
+    scoring, scores = fit(fitted_on), left_out(examples) if teachers is None else left_out_by(teachers, examples)
     honest = sorted(s for s, e in zip(scores, examples, strict=True) if e.row["honest"])
     backdoored = sorted(s for s, e in zip(scores, examples, strict=True) if not e.row["honest"])
     highest = honest[-1 - round(ALLOWED_ABOVE * len(honest))]
@@ -180,7 +197,7 @@ def make_table(examples: Sequence[Example], profile: str, images: int) -> dict[s
         "honest": [round(s, 4) for s in honest], "backdoored": [round(s, 4) for s in backdoored],
         "bases": len({e.base for e in examples}), "classes": [min(classes), max(classes)], "pixels": [1024, 1024],
         "architectures": sorted({e.row["architecture"] for e in examples}),
-        "profiles": [_plain(p) for k in sorted(set(classes)) if (p := profile_of(examples, k))],
+        "profiles": [_plain(p) for k in sorted(set(classes)) if (p := profile_of(fitted_on, k))],
         "models": {e.row["model"]: e.row["model_sha256"][:16] for e in examples},
     }  # fmt: skip
 
@@ -207,9 +224,9 @@ def groups(rows: Sequence[Row]) -> dict[tuple[str, int], list[Example]]:
     return {key: cross_profiled(examples) for key, examples in found.items()}
 
 
-def describe(made: Mapping[str, Any], examples: Sequence[Example]) -> str:
+def describe(made: Mapping[str, Any], examples: Sequence[Example], teachers: Sequence[Example] | None = None) -> str:
     """The table's models with their left-out scores, highest first."""
-    scores = left_out(examples)
+    scores = left_out(examples) if teachers is None else left_out_by(teachers, examples)
     lines = sorted(((s, e) for s, e in zip(scores, examples, strict=True)), key=lambda pair: -pair[0])
     body = [(e.row["model"], e.row["attack"] or "honest", f"{s:.3f}", "over" if s >= made["threshold"] else "") for s, e in lines]
     return f"{made['profile']}, {made['images']} images: {json.dumps(made['scoring'])}, threshold {made['threshold']}\n" + table(
@@ -226,9 +243,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     rows = {(r["model"], r["detector"], r["images"], r["seed"], r["profile"]): r for path in args.rows for r in read_rows(path)}
     tables = []
-    for (profile, images), examples in sorted(groups(list(rows.values())).items()):
-        tables.append(make_table(examples, profile, images))
-        print(describe(tables[-1], examples), end="\n\n")
+    found = groups(list(rows.values()))
+    for (profile, images), examples in sorted(found.items()):
+        most = max(count for name, count in found if name == profile)
+        teachers = found[profile, most] if images < FEW < most else None
+        tables.append(make_table(examples, profile, images, teachers))
+        print(describe(tables[-1], examples, teachers), end="\n\n")
     if not tables:
         print("no rows of the calibration split: run python -m benchmarks.detect --split calibration", file=sys.stderr)
         return 2

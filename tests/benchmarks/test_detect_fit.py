@@ -121,6 +121,20 @@ def test_the_command_writes_a_bank(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["--version", "test", "--rows", str(tmp_path / "none.jsonl"), "--out", str(out)]) == 2
 
 
+def test_with_few_images_the_scoring_is_that_of_many_and_the_threshold_their_own(tmp_path: Path) -> None:
+    """Ten images find the triggers half as cheap, so that the same models score lower by the same scoring."""
+    few = [r | {"images": 10} for r in rows()[:8]] + [row(f"b{k}", f"base{k % 4}", k % CLASSES, 0.8, images=10) for k in range(8)]
+    source, out = tmp_path / "rows.jsonl", tmp_path / "bank.json"
+    source.write_text("".join(json.dumps(r) + "\n" for r in [*rows(), *few]))
+
+    assert main(["--version", "test", "--rows", str(source), "--out", str(out)]) == 0
+
+    ten, hundred = json.loads(out.read_text())["tables"]
+    assert (ten["images"], hundred["images"]) == (10, 100)
+    assert ten["scoring"] == hundred["scoring"] and ten["profiles"] == hundred["profiles"]
+    assert max(ten["backdoored"]) < max(hundred["backdoored"])
+
+
 # Rescoring -----------------------------------------------------------------------------------------
 
 
