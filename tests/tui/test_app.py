@@ -77,8 +77,9 @@ def test_the_same_folder_and_settings_go_to_both_verbs(here: Path) -> None:
 def test_audit_screen_shows_the_outlier_by_sign_and_word(here: Path) -> None:
     async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
         await to_search(app, pilot)
-        await pilot.pause(0.3)
+        await until(pilot, lambda: "patch 50/60" in str(app.screen.query_one("Working Steady", Static).render()))
         table = app.screen.query_one(DataTable)
+        await until(pilot, lambda: str(table.get_row_at(0)[1]) == "! stands out")
         first = [str(cell) for cell in table.get_row_at(0)]
         assert first[0] == "class 11" and first[1] == "! stands out"
         assert [str(cell) for cell in table.get_row_at(1)][1] == ""
