@@ -74,7 +74,7 @@ class Scale(nn.Module):
         return logits
 
 
-def test_one_weight_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_weight_by_hand() -> None:
     """Clean images of brightness 1, stamped ones of 3: x'x = 1 + 9, x'y = 2 + 3 * 2, scale = 0.5 * 10."""
     task = tasks.make_task(Suspect(Scale(), num_classes=2, input_shape=(3, SIDE, SIDE)))
     refitter = Refitter(task, 4, 4, (1.0, 1.0))
