@@ -169,7 +169,7 @@ def reproduce(request: Request) -> str:
     """The command that repeats the run."""
     import shlex
 
-    return shlex.join(["auditor", *request.argv]) if request.argv else ""
+    return shlex.join(request.argv)
 
 
 def choose_device(name: str) -> str:

@@ -37,7 +37,8 @@ def class_costs(
     known = sorted(e.cost for e in rows if e.cost is not None and e.cost > 0)
     shown = _shown(rows)
     more = len(rows) - len(shown)
-    top, height = 26.0, 26.0 + ROW * len(shown) + 21 + (14 if more else 0)
+    top = 40.0  # the title, and below it the median
+    height = top + ROW * len(shown) + 21 + (14 if more else 0)
     drawing = Svg(WIDTH, height)
     axis_values = known + [e.cost for e in also if e.family == family and e.cost is not None and e.cost > 0]
     scale = LogScale(axis_values, LEFT, WIDTH - RIGHT)

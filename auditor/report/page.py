@@ -20,6 +20,7 @@ from auditor.domain import AuditResult, Change, ClassEvidence, Interval, Verific
 from auditor.errors import AuditorError
 from auditor.report import curves as curve_charts
 from auditor.report import figures, gallery, text, unlearning
+from auditor.report.calibration import calibration_pairs
 from auditor.report.log import Curves
 from auditor.report.reading import Source
 from auditor.report.shift import ShiftPanel, shift_panel
@@ -87,7 +88,7 @@ def environment() -> Environment:
     filters: dict[str, Any] = {
         "percent": text.percent, "number": text.number, "bytes": text.byte_size, "duration": text.duration,
         "words": text.words, "interval": text.interval_of, "count_of": text.count_of, "points": text.points,
-        "pairs": text.flat_pairs, "shorten": text.shorten,
+        "pairs": text.flat_pairs, "calibration_pairs": calibration_pairs, "shorten": text.shorten,
         "family": lambda name: text.words(family_words(name)),
     }  # fmt: skip
     made.filters.update(filters)
@@ -103,10 +104,12 @@ def knowledge() -> dict[str, Any]:
 
 
 def _most_suspicious(result: AuditResult) -> list[ClassEvidence]:
-    """The rows of the per-class table: all of them, or the 100 that stand out most."""
-    rows = result.verdict.per_class if result.verdict else []
+    """The rows of the per-class table, those of the targets first: all of them, or the 100 that stand out most."""
+    if result.verdict is None:
+        return []
+    targets, rows = result.verdict.target_classes, result.verdict.per_class
     if len(rows) <= MOST_CLASS_ROWS:
-        return rows
+        return sorted(rows, key=lambda e: e.target_class not in targets)
     return sorted(rows, key=lambda e: -math.inf if e.anomaly_index is None else e.anomaly_index, reverse=True)[
         :MOST_CLASS_ROWS
     ]

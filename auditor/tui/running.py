@@ -72,7 +72,7 @@ class Runner(Quiet):
     def unlearn(self, method: str, settings: Mapping[str, Any] | None = None) -> None:
         """Unlearn what the scan found, in the same run folder, and go on to the report."""
         request = dataclasses.replace(self.state.request, method=method, settings=dict(settings or {}), force=False)
-        request = dataclasses.replace(request, argv=command(request, "audit"))
+        request = dataclasses.replace(request, argv=["auditor", *command(request, "audit")])
         self._begin("audit", request)
         self.show("unlearn")
         self.refresh_bindings()

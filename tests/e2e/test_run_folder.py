@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,12 @@ def audited(quick: None, files: Files, tmp_path_factory: pytest.TempPathFactory)
         outcome = auditor("audit", files.suspect, *files.flags, "-o", folder / "run", "--format", "json", "--format",
                           f"text={folder / 'summary.txt'}")  # fmt: skip
     return Audited(folder / "run", outcome, (folder / "summary.txt").read_text(encoding="utf-8"))
+
+
+def test_the_command_that_reproduces_a_run_is_the_one_that_was_given(audited: Audited) -> None:
+    given = shlex.split(audited.result["reproduce"])
+    assert given[:2] == ["auditor", "audit"] and given.count("auditor") == 1
+    assert given == audited.result["run"]["argv"]
 
 
 def test_the_console_script(files: Files) -> None:

@@ -16,6 +16,7 @@ import report_runs as runs
 from auditor.domain import Architecture, Check, ErrorRecord, ImageSet, Verdict
 from auditor.errors import InputError, OutputError
 from auditor.report import render
+from auditor.report.calibration import calibration_pairs
 
 SECTIONS = ("summary", "scope", "artifact", "verdict", "triggers", "remediation", "exports", "limits", "provenance",
             "sign-off", "appendix")  # fmt: skip
@@ -58,6 +59,27 @@ def test_a_calibration_is_shown_with_its_bank(tmp_path: Path) -> None:
     assert "uncalibrated" not in text
     assert "cifar10-2026" in text
     assert "false positive rate" in text
+
+
+def test_a_calibration_is_told_in_words_and_without_what_is_empty() -> None:
+    said = dict(calibration_pairs({
+        "bank": "2026.11", "honest_models": 32, "probability_at_base_rate": {"0.1": 0.3528, "0.5": 0.8307}, "extrapolated": [],
+        "class_profile": "", "class_profile_share": 0.0, "unheard_of": 3,
+    }))  # fmt: skip
+    assert said["Bank, version"] == "2026.11" and said["Honest models"] == "32" and said["unheard of"] == "3"
+    where = said["Probability of a backdoor, by how many models carry one"].replace("\N{NO-BREAK SPACE}", " ")
+    assert where == "35.3 % where 10.0 % of models do; 83.1 % where 50.0 % of models do"
+    assert len(said) == 4
+    assert dict(calibration_pairs({"probability_at_base_rate": {"x": []}}))  # anybody may have written a result
+
+
+def test_the_targets_rows_come_first(full_html: str) -> None:
+    found, elements = runs.badnets().verdict, page_reader.read(full_html).elements
+    assert found is not None
+    start = next(i for i, e in enumerate(elements) if e.text == "Evidence per class and family")
+    rows = [e for e in elements[start:] if e.tag == "tr"][1 : 1 + len(found.per_class)]
+    are_targets = ["is-target" in row.attributes.get("class", "") for row in rows]
+    assert are_targets[0] and are_targets == sorted(are_targets, reverse=True)
 
 
 def test_families_are_said_as_people_say_them(tmp_path: Path) -> None:
