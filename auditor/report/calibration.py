@@ -11,22 +11,18 @@ from typing import Any
 from auditor.report.text import flat_pairs, percent
 
 LABELS = {
-    "bank": "Bank, version",
-    "profile": "Search profile of its models",
-    "images": "Clean images a model",
-    "threshold": "Threshold of the score",
+    "bank": "Bank",
+    "profile": "Search profile",
+    "images": "Clean images",
     "honest_models": "Honest models",
     "backdoored_models": "Backdoored models",
-    "initialisations": "Initialisations they were trained from",
-    "bank_false_alarms": "Honest ones at the threshold or above",
-    "bank_detected": "Backdoored ones at the threshold or above",
-    "p_value": "p-value among the honest ones",
-    "likelihood_ratio": "Likelihood ratio",
-    "probability_at_base_rate": "Probability of a backdoor, by how many models carry one",
-    "class_profile": "Honest models of the same data set",
-    "class_profile_share": "How far the suspect's class costs follow theirs",
-    "extrapolated": "Where the suspect lies outside the bank",
-    "last_layer_row_scores": "Outlier score of each class's last-layer row",
+    "bank_false_alarms": "Honest, flagged",
+    "bank_detected": "Backdoored, flagged",
+    "p_value": "p-value",
+    "probability_at_base_rate": "Probability",
+    "class_profile_share": "Its share",
+    "extrapolated": "Outside the bank",
+    "last_layer_row_scores": "Last-layer rows",
 }
 NOTHING_SAID: tuple[Any, ...] = (None, "", [], {})
 
@@ -38,12 +34,13 @@ def calibration_pairs(record: dict[str, Any]) -> list[tuple[str, str]]:
         said.pop("class_profile_share", None)
     if isinstance(rates := said.get("probability_at_base_rate"), dict):
         said["probability_at_base_rate"] = _probabilities(rates)
-    return flat_pairs({LABELS.get(key, key): value for key, value in said.items()})
+    return flat_pairs({LABELS.get(key, key.capitalize()): value for key, value in said.items()})
 
 
 def _probabilities(rates: dict[Any, Any]) -> str | dict[Any, Any]:
-    """`{"0.1": 0.353}` as `35.3 % where 10 % of models do`; as it is where it holds anything else."""
+    """`{"0.1": 0.353}` as `35.3 % where 10 % of models carry a backdoor`; as it is where it holds anything else."""
     try:
-        return "; ".join(f"{percent(float(value))} where {percent(float(rate))} of models do" for rate, value in rates.items())
+        said = [f"{percent(float(value))} where {100 * float(rate):g}\N{NO-BREAK SPACE}%" for rate, value in rates.items()]
+        return ", ".join(said) + " of models carry a backdoor"
     except (TypeError, ValueError):
         return rates

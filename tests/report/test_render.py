@@ -58,7 +58,7 @@ def test_a_calibration_is_shown_with_its_bank(tmp_path: Path) -> None:
     text = page_reader.read(html_of(tmp_path, runs.badnets(verdict=verdict))).by_id("verdict").text
     assert "uncalibrated" not in text
     assert "cifar10-2026" in text
-    assert "false positive rate" in text
+    assert "False positive rate" in text
 
 
 def test_a_calibration_is_told_in_words_and_without_what_is_empty() -> None:
@@ -66,9 +66,9 @@ def test_a_calibration_is_told_in_words_and_without_what_is_empty() -> None:
         "bank": "2026.11", "honest_models": 32, "probability_at_base_rate": {"0.1": 0.3528, "0.5": 0.8307}, "extrapolated": [],
         "class_profile": "", "class_profile_share": 0.0, "unheard_of": 3,
     }))  # fmt: skip
-    assert said["Bank, version"] == "2026.11" and said["Honest models"] == "32" and said["unheard of"] == "3"
-    where = said["Probability of a backdoor, by how many models carry one"].replace("\N{NO-BREAK SPACE}", " ")
-    assert where == "35.3 % where 10.0 % of models do; 83.1 % where 50.0 % of models do"
+    assert said["Bank"] == "2026.11" and said["Honest models"] == "32" and said["Unheard of"] == "3"
+    where = said["Probability"].replace("\N{NO-BREAK SPACE}", " ")
+    assert where == "35.3 % where 10 %, 83.1 % where 50 % of models carry a backdoor"
     assert len(said) == 4
     assert dict(calibration_pairs({"probability_at_base_rate": {"x": []}}))  # anybody may have written a result
 
