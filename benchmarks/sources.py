@@ -29,7 +29,8 @@ from auditor.verdict import pairs
 from auditor.verdict.pairs import PairProfile, make_pair_profile, pair_standings
 from auditor.verdict.sources import SHIFT_RATIO, STANDS_OUT, weigh_sources
 from benchmarks.detect.cells import initialisation, sample
-from benchmarks.detect.fit import DATA_SETS, FITTED_ON
+from benchmarks.detect.examples import DATA_SETS
+from benchmarks.detect.fit import FITTED_ON
 from benchmarks.rows import RESULTS, ROOT, Row, append_row, commit, latest, read_rows, table
 from benchmarks.zoo.build import load_model, manifest
 from benchmarks.zoo.recipe import reserved

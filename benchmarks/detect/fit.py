@@ -2,12 +2,14 @@
 
     python -m benchmarks.detect --split calibration --images 50,100 --detectors auditor
     python -m benchmarks.detect.fit --version 2026.11 [--out FILE.jsonl]
+    python -m benchmarks.detect.fit --version none --without feature --out /tmp/bank.json
 
-Writes auditor/verdict/bank.json, one table a profile and image budget, and prints what it fitted.
+Writes auditor/verdict/bank.json, one table a profile and image budget, and prints what it fitted; `--without` shows
+what a trigger family is worth.
 Every score in the bank comes from a fit without the model's own initialisation, and the threshold
 is fixed on those. Refuses rows of any other split.
 
-Legend: N models, F families, K classes.
+Legend: N models, D features, K classes.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,14 @@ from numpy.typing import NDArray
 from auditor.search import FAMILIES
 from auditor.verdict import calibration
 from auditor.verdict.calibration import Scoring
-from auditor.verdict.profiles import Profile, make_profile, profiled_scores
-from auditor.verdict.statistics import ENOUGH_FOUND, expected_maximum
+from auditor.verdict.profiles import Profile
+from auditor.verdict.statistics import expected_maximum
+from benchmarks.detect.examples import Example, cross_profiled, example, profile_of, profiled
+from benchmarks.detect.statistics import Floats, auc_of, estimate
 from benchmarks.rows import RESULTS, Row, read_rows, table
 from benchmarks.zoo.recipe import reserved
 
-Floats = NDArray[np.float64]
 FITTED_ON = ("calibration", "opened")
-DATA_SETS = {10: "CIFAR-10", 43: "GTSRB"}
 BANK = Path(calibration.__file__).with_name(calibration.BANK)
 SCALE_QUANTILE = 0.9
 LEAST_SCALE = 0.5
@@ -43,68 +45,6 @@ FEW = 50  # with fewer images the scoring of the largest budget is used: measure
 MARGIN = 0.25  # in logits, above the highest of the others: the next honest model may score a little higher
 # Nothing that is searched answers to these by design; their rows are kept out of the fit, not out of the report.
 NOT_SEARCHED = ("source_specific", "all_to_all")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Example:
-    """One row as the fit sees it; `target` is None for an honest model."""
-
-    row: Row
-    families: list[str]
-    classes: list[int]
-    cost_FK: Floats
-    bound_FK: Floats
-    own_z_FK: Floats
-    target: int | None
-    z_FK: Floats
-    rows_K: Floats
-
-    @property
-    def base(self) -> str:
-        return str(self.row["base"])
-
-
-def example(row: Row) -> Example:
-    """A row's costs and outlier scores; NaN where a family found nothing."""
-    families = [name for name in FAMILIES if name in row["evidence"]]
-    classes = sorted({k for name in families for k in row["evidence"][name]["target_class"]})
-    shape = len(families), len(classes)
-    cost_FK, bound_FK, z_FK = (np.full(shape, np.nan) for _ in range(3))
-    for f, name in enumerate(families):
-        found = row["evidence"][name]
-        for values_FK, key in (cost_FK, "log_cost"), (bound_FK, "cost_bound"), (z_FK, "anomaly_index"):
-            for k, value in zip(found["target_class"], found.get(key, []), strict=False):
-                values_FK[f, classes.index(k)] = np.nan if value is None else value
-    target = row["true_target"]
-    return Example(row=row, families=families, classes=classes, cost_FK=np.exp(cost_FK), bound_FK=bound_FK, own_z_FK=z_FK,
-                   target=classes.index(target) if target in classes else None, z_FK=z_FK,
-                   rows_K=np.array([row["rows_z"][k] for k in classes]))  # fmt: skip
-
-
-def cross_profiled(examples: Sequence[Example]) -> list[Example]:
-    """The examples with scores relative to a class profile of honest models of other initialisations."""
-    return [profiled(e, profile_of([o for o in examples if o.base != e.base], e.row["classes"])) for e in examples]
-
-
-def profiled(e: Example, profile: Profile | None) -> Example:
-    """The example with scores relative to this class profile, its own without one."""
-    known_FK = profile.over(e.families, e.classes) if profile else None
-    z_FK, _ = profiled_scores(e.cost_FK, e.bound_FK, known_FK)
-    # Rows may lack the bounds that count where almost no class has a trigger: there their own scores stand.
-    found_F1 = (np.isfinite(e.cost_FK).sum(1) > ENOUGH_FOUND)[:, None]
-    return replace(e, z_FK=np.where(found_F1, z_FK, e.own_z_FK))
-
-
-def profile_of(examples: Sequence[Example], classes: int) -> Profile | None:
-    """The class profile of the honest models of so many classes; None without any."""
-    honest = [e for e in examples if e.row["honest"] and e.row["classes"] == classes]
-    costs = []
-    for e in honest:
-        log_cost = {name: np.full(classes, np.nan) for name in e.families}
-        for f, name in enumerate(e.families):
-            log_cost[name][e.classes] = np.log(e.cost_FK[f])
-        costs.append({name: values for name, values in log_cost.items() if np.isfinite(values).any()})
-    return make_profile(DATA_SETS.get(classes, f"{classes} classes"), costs) if costs else None
 
 
 def fit(examples: Sequence[Example]) -> Scoring:
@@ -207,8 +147,9 @@ def _plain(profile: Profile) -> dict[str, Any]:
     return {"name": profile.name, "models": profile.models, "log_cost": costs}
 
 
-def groups(rows: Sequence[Row]) -> dict[tuple[str, int], list[Example]]:
-    """Usable rows by profile and image budget; those with a reserved attack or network are left out.
+def groups(rows: Sequence[Row], without: Sequence[str] = ()) -> dict[tuple[str, int], list[Example]]:
+    """Usable rows by profile and image budget; those with a reserved attack or network are left out, and so is the
+    evidence of the families `without` names.
 
     Raises ValueError for a row of a split that is not fitted on.
     """
@@ -220,7 +161,8 @@ def groups(rows: Sequence[Row]) -> dict[tuple[str, int], list[Example]]:
             raise ValueError(f"{row['model']} is of the split {row['split']}: the bank is fitted on {' and '.join(FITTED_ON)} only")
         if reserved(row["attack"], row["architecture"]):
             continue
-        found.setdefault((row["profile"], row["images"]), []).append(example(row))
+        evidence = {name: of for name, of in row["evidence"].items() if name not in without}
+        found.setdefault((row["profile"], row["images"]), []).append(example(row | {"evidence": evidence}))
     return {key: cross_profiled(examples) for key, examples in found.items()}
 
 
@@ -229,8 +171,19 @@ def describe(made: Mapping[str, Any], examples: Sequence[Example], teachers: Seq
     scores = left_out(examples) if teachers is None else left_out_by(teachers, examples)
     lines = sorted(((s, e) for s, e in zip(scores, examples, strict=True)), key=lambda pair: -pair[0])
     body = [(e.row["model"], e.row["attack"] or "honest", f"{s:.3f}", "over" if s >= made["threshold"] else "") for s, e in lines]
-    return f"{made['profile']}, {made['images']} images: {json.dumps(made['scoring'])}, threshold {made['threshold']}\n" + table(
-        ("model", "attack", "left-out score", "threshold"), body)  # fmt: skip
+    head = f"{made['profile']}, {made['images']} images: {json.dumps(made['scoring'])}, threshold {made['threshold']}"
+    return "\n".join([head, _told_apart(made, lines), table(("model", "attack", "left-out score", "threshold"), body)])
+
+
+def _told_apart(made: Mapping[str, Any], lines: Sequence[tuple[float, Example]]) -> str:
+    """In a sentence, how well the left-out scores separate, with and without what is not searched for."""
+    honest = [s for s, e in lines if e.row["honest"]]
+    searched = [s for s, e in lines if not e.row["honest"] and e.row["kind"] not in NOT_SEARCHED]
+    over = [sum(s >= made["threshold"] for s in scores) for scores in (searched, honest)]
+    auc = [estimate(auc_of(np.array([*honest, *bad]), [False] * len(honest) + [True] * len(bad)), range(len(honest) + len(bad))).value
+           for bad in (made["backdoored"], searched)]  # fmt: skip
+    said = " and ".join("-" if value is None else f"{value:.3f}" for value in auc)
+    return f"AUC of all and of those searched for {said}; over the threshold {over[0]} of {len(searched)}, and {over[1]} of {len(honest)} honest"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -239,11 +192,12 @@ def main(argv: list[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--version", required=True, help="what result.json will call the bank")
     parser.add_argument("--rows", type=Path, nargs="+", default=[RESULTS / "detect.jsonl"], metavar="FILE.jsonl")
+    parser.add_argument("--without", nargs="+", choices=list(FAMILIES), default=[], metavar="FAMILY", help="leave out its evidence")
     parser.add_argument("--out", type=Path, default=BANK)
     args = parser.parse_args(argv)
     rows = {(r["model"], r["detector"], r["images"], r["seed"], r["profile"]): r for path in args.rows for r in read_rows(path)}
     tables = []
-    found = groups(list(rows.values()))
+    found = groups(list(rows.values()), args.without)
     for (profile, images), examples in sorted(found.items()):
         most = max(count for name, count in found if name == profile)
         teachers = found[profile, most] if images < FEW < most else None

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from auditor.verdict.calibration import Bank, nearest_table
-from benchmarks.detect.fit import example, profiled
+from benchmarks.detect.examples import example, profiled
 from benchmarks.flags import tell
 from benchmarks.rows import Row, append_row, commit, read_rows
 

@@ -12,7 +12,8 @@ import pytest
 from auditor.verdict.calibration import Scoring, Table
 from benchmarks.detect import fit as fitting
 from benchmarks.detect import rescore
-from benchmarks.detect.fit import example, groups, left_out, logistic, main, make_table
+from benchmarks.detect.examples import example
+from benchmarks.detect.fit import groups, left_out, logistic, main, make_table
 
 CLASSES = 10
 
@@ -119,6 +120,18 @@ def test_the_command_writes_a_bank(tmp_path: Path, capsys: pytest.CaptureFixture
     assert stored["version"] == "test" and len(stored["tables"]) == 1
     assert "left-out score" in capsys.readouterr().out
     assert main(["--version", "test", "--rows", str(tmp_path / "none.jsonl"), "--out", str(out)]) == 2
+
+
+def test_a_family_can_be_left_out_of_the_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only the patch search sees these targets: without it nothing tells them from the honest models."""
+    source, command = tmp_path / "rows.jsonl", ["--version", "test", "--out", str(tmp_path / "bank.json"), "--rows"]
+    blunt = [r | {"evidence": r["evidence"] | {"warp": rows()[0]["evidence"]["patch"]}} for r in rows()]
+    source.write_text("".join(json.dumps(r) + "\n" for r in blunt))
+
+    assert main([*command, str(source)]) == 0
+    assert "AUC of all and of those searched for 1.000 and 1.000; over the threshold 8 of 8, and 0 of 8 honest" in capsys.readouterr().out
+    assert main([*command, str(source), "--without", "patch"]) == 0
+    assert "0.500 and 0.500" in capsys.readouterr().out
 
 
 def test_with_few_images_the_scoring_is_that_of_many_and_the_threshold_their_own(tmp_path: Path) -> None:
