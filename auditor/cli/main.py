@@ -64,9 +64,9 @@ def main(argv: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         streams.print_error("auditor: interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        return 0
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):
+            return 0  # help, the one thing rich prints for us, into a pipe that was closed
         return error.code if isinstance(error.code, int) else INTERNAL
     except Exception as error:
         return _internal_error(error, arguments)

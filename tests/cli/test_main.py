@@ -247,7 +247,7 @@ def test_tracebacks_are_for_vv_only(library: fakes.FakeLibrary, capsys: pytest.C
 @pytest.mark.parametrize(
     ("error", "code"),
     [(InputError("No.", "Do."), 2), (SystemExit(7), 2), (MemoryError(), 2), (OSError("x"), 2),
-     (FileNotFoundError(2, "No such file", "m.pt"), 2), (KeyboardInterrupt(), 130)],
+     (FileNotFoundError(2, "No such file", "m.pt"), 2), (BrokenPipeError(), 2), (KeyboardInterrupt(), 130)],
 )
 def test_whatever_the_library_raises_ends_in_a_code(
     library: fakes.FakeLibrary, capsys: pytest.CaptureFixture[str], error: BaseException, code: int
@@ -312,8 +312,9 @@ def test_python_dash_m_is_the_same_command() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX pipe")
-def test_a_reader_that_leaves_early_is_no_error() -> None:
-    script = "import sys; from auditor.cli.main import main; sys.exit(main(['schema']))"
+@pytest.mark.parametrize("argument", ["schema", "--help"])
+def test_a_reader_that_leaves_early_is_no_error(argument: str) -> None:
+    script = f"import sys; from auditor.cli.main import main; sys.exit(main(['{argument}']))"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
