@@ -20,7 +20,7 @@ from auditor.pipeline.detecting import detect
 from auditor.pipeline.opening import check_suspect, open_suspect, read_images
 from auditor.pipeline.session import Session, Steps, choose_device, configure, new_result, stage
 from auditor.pipeline.stages import ONNX, SAFETENSORS, attend, confirmed_triggers, export, provenance, unlearn
-from auditor.pipeline.weights_only import detect_without_images
+from auditor.pipeline.without_images import detect_without_images
 from auditor.request import Request
 from auditor.runs import RunFolder
 from auditor.suspect import Suspect
@@ -185,7 +185,7 @@ def sanitize(session: Session) -> Steps:
 def _find(session: Session) -> Steps:
     yield from stage(session, "open", "Opening the model", open_suspect(session))
     if session.clean is None or not len(session.clean):
-        yield from stage(session, "detect", "Reading the weights, without images", detect_without_images(session))
+        yield from stage(session, "detect", "Searching without images", detect_without_images(session))
         return
     yield from stage(session, "preflight", "Checking that the model works", check_suspect(session))
     if session.result.verdict is None:

@@ -166,10 +166,14 @@ def _profile(item: Mapping[str, Any]) -> Profile:
 
 
 def nearest_table(profile: str, images: int) -> Table | None:
-    """The table of this profile with the nearest image budget, or of the standard one; None from an empty bank."""
+    """The table of this profile with the nearest image budget, or of the standard one; None from an empty bank.
+
+    Without images that is the table of searches on stand-ins for them, which no count of images is near.
+    """
     _, tables = bank()
-    of_profile = [t for t in tables if t.profile == profile] or [t for t in tables if t.profile == "standard"]
-    return min(of_profile, key=lambda t: abs(math.log(t.images / max(1, images))), default=None)
+    alike = [t for t in tables if (t.images > 0) == (images > 0)] or tables
+    of_profile = [t for t in alike if t.profile == profile] or [t for t in alike if t.profile == "standard"]
+    return min(of_profile, key=lambda t: abs(math.log(max(1, t.images) / max(1, images))), default=None)
 
 
 def calibration_record(used: Bank, score: float, profile: str, slope: float) -> dict[str, Any]:

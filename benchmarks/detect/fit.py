@@ -200,7 +200,7 @@ def main(argv: list[str] | None = None) -> int:
     found = groups(list(rows.values()), args.without)
     for (profile, images), examples in sorted(found.items()):
         most = max(count for name, count in found if name == profile)
-        teachers = found[profile, most] if images < FEW < most else None
+        teachers = found[profile, most] if 0 < images < FEW < most else None
         tables.append(make_table(examples, profile, images, teachers))
         print(describe(tables[-1], examples, teachers), end="\n\n")
     if not tables:
