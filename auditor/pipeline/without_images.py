@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from auditor.datafree.margins import maximum_margins
 from auditor.datafree.rows import last_layer_rows
 from auditor.datafree.stand_ins import stand_ins
 from auditor.domain import Verdict, family_words
@@ -21,6 +24,7 @@ STAND_INS = 64
 BUDGET = PROFILES["quick"]  # whatever the profile: what stand-ins tell ends before more steps do
 # Beyond, a search would take long for what only ranks: 64 classes at 32x32.
 MOST_PIXELS = 64 * 32 * 32
+MARGIN_STANDS_OUT = 3.0  # robust deviations
 UNTESTED = "Behaviour on real images: without clean ones triggers were tried on made-up images at most."
 
 
@@ -47,7 +51,8 @@ def _ranked(session: Session, rows_z: np.ndarray) -> Steps:
     yield Notice(message=f"Searching on {len(images)} made-up images, to which the suspect gives {len(set(answers.tolist()))} answers.")
     classes = classes_to_search(suspect.num_classes, None, request.targets, request.seed, exhaustive=request.exhaustive, prior=rows_z)
     found = yield from synthesize(suspect, images, answers, classes=classes, budget=BUDGET, seed=request.seed, control=session.control)
-    return _weighed_verdict(session, weigh(found, bank), bank)
+    verdict = _weighed_verdict(session, weigh(found, bank), bank)
+    return replace(verdict, reasons=[*verdict.reasons, *_margin_sentence(session)])
 
 
 def _weighed_verdict(session: Session, weighed: Weighed, bank: Bank) -> Verdict:
@@ -55,15 +60,23 @@ def _weighed_verdict(session: Session, weighed: Weighed, bank: Bank) -> Verdict:
         return _verdict(session, "The search did not get far enough to rank anything.")
     top, score = max(weighed.scores.items(), key=lambda item: item[1])
     own = [e for e in weighed.evidence if e.target_class == top and e.anomaly_index is not None]
-    said = f"Class by class, {_name(session, top)} stands out most"
+    said = f"{_name(session, top, 'Class')} stands out most"
     if own:
         best = max(own, key=lambda e: e.anomaly_index or 0.0)
         said += f", by {family_words(best.family)} triggers on made-up images (outlier score {best.anomaly_index:.1f})"
     verdict = _verdict(session, f"{said}. That points where to look and proves nothing.", calibrated_sentence(bank, score))
-    return Verdict(
-        label=verdict.label, score=score, reasons=verdict.reasons, untested=verdict.untested, per_class=weighed.evidence,
-        calibration=calibration_record(bank, score, weighed.profile, weighed.slope),
-    )  # fmt: skip
+    return replace(verdict, score=score, per_class=weighed.evidence,
+                   calibration=calibration_record(bank, score, weighed.profile, weighed.slope))  # fmt: skip
+
+
+def _margin_sentence(session: Session) -> list[str]:
+    """Whose logit any input at all can lift furthest above the others; a second opinion, which the score leaves out."""
+    if session.control.stop_requested:
+        return []
+    z_K = np.nan_to_num(maximum_margins(session.model, seed=session.request.seed).z)
+    top = int(z_K.argmax())
+    said = f"The largest margin that an input can reach is that of {_name(session, top)} (outlier score {z_K[top]:.1f})."
+    return [said] if z_K[top] >= MARGIN_STANDS_OUT else []
 
 
 def _verdict(session: Session, *reasons: str) -> Verdict:
@@ -71,5 +84,5 @@ def _verdict(session: Session, *reasons: str) -> Verdict:
     return Verdict(label="inconclusive", score=None, reasons=[first, *reasons], untested=[UNTESTED])
 
 
-def _name(session: Session, index: int) -> str:
-    return f"class {index}" + (f" ({session.class_names[index]})" if index < len(session.class_names) else "")
+def _name(session: Session, index: int, word: str = "class") -> str:
+    return f"{word} {index}" + (f" ({session.class_names[index]})" if index < len(session.class_names) else "")

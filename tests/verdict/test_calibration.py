@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from auditor.pipeline.without_images import BUDGET
 from auditor.search import FAMILIES
 from auditor.search.synthesis import PROFILES, Candidate, SearchResult
 from auditor.triggers import Trigger
@@ -160,10 +161,13 @@ def test_a_class_stands_out_at_the_threshold() -> None:
 
 
 def test_the_nearest_budget_of_the_profile_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    tables = (table(images=10), table(images=100), table(profile="quick", images=50))
+    tables = (table(images=10), table(images=100), table(profile="quick", images=50), table(images=0))
     monkeypatch.setattr(calibration, "bank", lambda: ("test", tables))
     assert nearest_table("standard", 20) is tables[0] and nearest_table("standard", 5000) is tables[1]
     assert nearest_table("quick", 5) is tables[2] and nearest_table("deep", 90) is tables[1]
+    assert nearest_table("standard", 0) is tables[3] and nearest_table("quick", 0) is tables[3] and nearest_table("standard", 1) is tables[0]
+    monkeypatch.setattr(calibration, "bank", lambda: ("test", tables[:3]))
+    assert nearest_table("standard", 0) is tables[0]
     monkeypatch.setattr(calibration, "bank", lambda: ("test", ()))
     assert nearest_table("standard", 100) is None
 
@@ -172,7 +176,7 @@ def test_the_shipped_bank_knows_its_families_and_keeps_its_threshold_above_its_h
     version, tables = bank()
     assert version and tables
     for shipped in tables:
-        assert set(shipped.scoring.scale) == set(PROFILES[shipped.profile].families) <= set(FAMILIES)
+        assert set(shipped.scoring.scale) == set((PROFILES[shipped.profile] if shipped.images else BUDGET).families) <= set(FAMILIES)
         assert 0.5 <= shipped.threshold < 1 and min(shipped.scoring.scale.values()) > 0
         assert shipped.scoring.strongest >= 0 and shipped.scoring.together >= 0
         assert all(0 <= score <= 1 for score in [*shipped.honest, *shipped.backdoored])
