@@ -4,7 +4,8 @@ By the kind of its triggers and the number of images, cheap before dear. Measure
 (benchmarks/RESULTS.md, "remove"): `refit` leaves the least of a backdoor for its cost in accuracy, with a smaller
 weight less of both. `prune` and `sau`, which adds shared adversarial examples to the synthesized triggers, come near
 it where the trigger is a patch; where it is not, they keep accuracy and leave up to three times as much of the
-backdoor, which no check on synthesized triggers sees: they are not tried there.
+backdoor, which no check on synthesized triggers sees. So there `sau` comes last: only where `refit` was refused, which
+on networks of many classes costs accuracy, and where the choice is between that and the backdoor as it was.
 """
 
 from __future__ import annotations
@@ -34,10 +35,9 @@ def plan(method: str, settings: Mapping[str, Any], triggers: Sequence[Trigger], 
         return [known[method]]  # it sees no triggers, so that a second time it would do the same
     if method != "auto":
         return [known[method]] * CHANCES
-    dear = [] if any(trigger.family != "patch" for trigger in triggers) else [known["prune"], known["sau"]]
-    if images < ENOUGH_TO_PRUNE:
-        dear = dear[1:]
-    return [known["refit"], known["refit"], gentle(known["refit"]), *dear]
+    can_prune = images >= ENOUGH_TO_PRUNE and all(trigger.family == "patch" for trigger in triggers)
+    pruned = [known["prune"]] if can_prune else []
+    return [known["refit"], known["refit"], gentle(known["refit"]), *pruned, known["sau"]]
 
 
 def gentle(refit: Method) -> Method:

@@ -17,8 +17,8 @@ SMOOTH = Trigger(family="additive", target_class=0, parameters={"delta": planted
 
 @pytest.mark.parametrize(("triggers", "images", "expected"), [
     ([PATCH], 70, ["refit", "refit", "refit", "prune", "sau"]),
-    ([SMOOTH], 70, ["refit", "refit", "refit"]),  # others would keep accuracy, and the backdoor
-    ([PATCH, SMOOTH], 70, ["refit", "refit", "refit"]),
+    ([SMOOTH], 70, ["refit", "refit", "refit", "sau"]),  # pruning would keep accuracy, and the backdoor
+    ([PATCH, SMOOTH], 70, ["refit", "refit", "refit", "sau"]),
     ([PATCH], 10, ["refit", "refit", "refit", "sau"]),  # too few images to judge pruning rounds on
 ])  # fmt: skip
 def test_the_order_goes_by_triggers_and_images(triggers: list[Trigger], images: int, expected: list[str]) -> None:
