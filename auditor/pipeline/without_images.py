@@ -13,7 +13,7 @@ from auditor.domain import Verdict, family_words
 from auditor.errors import InconclusiveError
 from auditor.events import Notice, VerdictReached
 from auditor.pipeline.calibrating import FRESH_PROFILE, bank_for
-from auditor.pipeline.session import Session, Steps
+from auditor.pipeline.session import Session, Steps, say_time
 from auditor.search.shortlist import classes_to_search
 from auditor.search.synthesis import PROFILES, synthesize
 from auditor.verdict.calibration import Bank, calibration_record
@@ -51,6 +51,7 @@ def _ranked(session: Session, rows_z: np.ndarray) -> Steps:
     yield Notice(message=f"Searching on {len(images)} made-up images, to which the suspect gives {len(set(answers.tolist()))} answers.")
     classes = classes_to_search(suspect.num_classes, None, request.targets, request.seed, exhaustive=request.exhaustive, prior=rows_z)
     found = yield from synthesize(suspect, images, answers, classes=classes, budget=BUDGET, seed=request.seed, control=session.control)
+    yield from say_time(session, "searching made-up images: the rank rests on what was reached")
     verdict = _weighed_verdict(session, weigh(found, bank), bank)
     return replace(verdict, reasons=[*verdict.reasons, *_margin_sentence(session)])
 

@@ -15,10 +15,15 @@ from auditor.request import Request
 from auditor.suspect import Suspect
 
 
-def verdict(suspect: Suspect, control: Control | None = None) -> Verdict:
+def scanned(suspect: Suspect, control: Control | None = None) -> Session:
     request = Request(model="planted")
     session = Session(request=request, control=control or Control(), result=new_result(request, "cpu"), suspect=suspect)
     drain(detect_without_images(session))
+    return session
+
+
+def verdict(suspect: Suspect, control: Control | None = None) -> Verdict:
+    session = scanned(suspect, control)
     found = session.result.verdict
     assert found is not None and found.label == "inconclusive" and found.target_classes == []
     assert without_images.UNTESTED in session.result.limits
@@ -70,6 +75,10 @@ def test_a_stop_before_the_search_ends_leaves_no_rank() -> None:
     control.stop()
     found = verdict(planted.planted(), control)
     assert found.score is None and "not get far enough" in found.reasons[1]
+
+
+def test_time_that_runs_out_is_said() -> None:
+    assert any("time budget" in limit for limit in scanned(planted.planted(), Control(time_budget_s=0)).result.limits)
 
 
 def test_the_same_seed_ranks_the_same() -> None:
