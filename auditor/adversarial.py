@@ -184,7 +184,8 @@ class Descent:
         targets = self.goals[arms].gather(1, picks_AB).flatten()
         loss_A = F.cross_entropy(logits.float(), targets, reduction="none").view(count, batch).mean(1)
         objective = (loss_A + self.multiplier[arms] * self.family.penalty(parameters)).sum()
-        gradients = torch.autograd.grad(objective, list(raw.values()))
+        # Weights made for it overflow on the way back: what has no gradient stays where it is.
+        gradients = [g.nan_to_num(0, 0, 0) for g in torch.autograd.grad(objective, list(raw.values()))]
         flipped_A = (logits.argmax(1) == targets).view(count, batch).float().mean(1)
         return loss_A.detach(), flipped_A, dict(zip(raw, gradients, strict=True))
 

@@ -63,7 +63,8 @@ def stamp_warp(parameters: Mapping[str, Tensor], images_MNCHW: Tensor) -> Tensor
         sides = torch.tensor([max(width - 1, 1), max(height - 1, 1)]).to(flow_MHW2)
         positions_MHW2 = 2 * (torch.stack((xx, yy), 2).to(flow_MHW2) + flow_MHW2) / sides - 1
         planes = images_MNCHW.reshape(arms, count * channels, height, width)  # one grid serves all of an arm's planes
-        moved = F.grid_sample(planes, positions_MHW2, padding_mode="border", align_corners=True)
+        # Its backward pass on the CPU writes outside of memory at a position that is no number: a file could ask for that.
+        moved = F.grid_sample(planes, positions_MHW2.nan_to_num(), padding_mode="border", align_corners=True)
         return moved.view(images_MNCHW.shape).clamp(0, 1)
 
 

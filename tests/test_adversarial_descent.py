@@ -9,10 +9,11 @@ import pytest
 import torch
 from brightness import added, grey, toy
 from planted import CLASSES, TARGET, planted, planted_images
-from torch import Tensor
+from torch import Tensor, nn
 
 from auditor import adversarial
 from auditor.adversarial import MULTIPLIER_DECAY, MULTIPLIER_GROWTH, REMEMBERED_SHARE, Descent
+from auditor.search import FAMILIES
 from auditor.search.additive import Additive
 from auditor.search.patch import Patch
 from auditor.suspect import Suspect
@@ -103,6 +104,25 @@ def test_an_arm_never_sees_images_of_its_target() -> None:
     for _ in range(3):
         run.step()
     assert all(most.tolist() == [0, 1] for most in seen) and len(seen) == 3
+
+
+class Overflowing(nn.Module):
+    """Finite answers whose gradient is no number, as weights made for it have."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        nothing = (0 * images.flatten(1)).square().sum(1).sqrt()
+        logits: Tensor = torch.arange(CLASSES).float() + nothing[:, None]
+        return logits
+
+
+def test_a_gradient_that_is_no_number_moves_nothing() -> None:
+    images, labels = planted_images()
+    suspect = Suspect(Overflowing(), num_classes=CLASSES, input_shape=tuple(images.shape[1:]))  # type: ignore[arg-type]
+    for family in FAMILIES.values():
+        raw = family.start(2, suspect.input_shape, torch.Generator().manual_seed(0))
+        search = Descent(suspect, family, images, labels, torch.tensor([0, 1]), raw, torch.Generator().manual_seed(0), 16)
+        search.step()
+        assert all(torch.isfinite(value).all() for value in search.raw.values()), family.name
 
 
 def test_fewer_images_than_a_batch_are_drawn_again() -> None:

@@ -87,6 +87,15 @@ def test_every_arm_warps_all_its_images_by_its_own_grid() -> None:
             torch.testing.assert_close(together[arm, image], alone[0, 0], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e38])
+def test_a_displacement_that_is_no_number_writes_nowhere(value: float) -> None:
+    """torch's grid_sample computes places in memory from positions on its way back: a NaN ended the process."""
+    displacement = torch.full((2, 2, 4, 4), value, requires_grad=True)
+    stamped = stamp_warp({"displacement": displacement}, torch.rand(2, 3, 3, 16, 16))
+    assert torch.isfinite(stamped).all()
+    stamped.sum().backward()
+
+
 def test_one_row_or_column_of_pixels_can_be_warped() -> None:
     stamped = stamp_warp({"displacement": torch.ones(1, 2, 2, 2)}, torch.rand(1, 2, 1, 1, 4))
     assert torch.isfinite(stamped).all()
