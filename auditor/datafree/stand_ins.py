@@ -17,9 +17,11 @@ import math
 import torch
 from torch import Tensor
 
+from auditor.errors import InconclusiveError
 from auditor.suspect import Suspect
 
-POOL = 24  # made for one that is taken
+POOL = 24  # made for one that is taken; fewer where images are large
+MOST_MADE = 2**23  # pixels of all, a channel
 MOST_LEAVES = 8
 MEAN, DEVIATION = 0.47, 0.22  # of the background's pixels, as in photographs
 OWN_COLOUR = 0.6  # of a field's spread; the rest is shared by its channels
@@ -33,10 +35,16 @@ def stand_ins(suspect: Suspect, count: int, *, seed: int) -> tuple[Tensor, Tenso
     """At most `count` images (N, C, H, W) in [0, 1] and what the suspect answers to each (N,).
 
     Of many more that are made those are taken which it is surest of, as evenly over its answers as
-    can be: an image between two classes flips for almost nothing, whatever the trigger.
+    can be: an image between two classes flips for almost nothing, whatever the trigger. Raises
+    InconclusiveError where an answer is no number.
     """
-    made = dead_leaves(POOL * count, suspect.input_shape, torch.Generator().manual_seed(seed))
-    sure_N, answer_N = suspect.logits(made).detach().float().cpu().softmax(1).max(1)
+    _, height, width = suspect.input_shape
+    pool = max(count, min(POOL * count, MOST_MADE // (height * width)))
+    made = dead_leaves(pool, suspect.input_shape, torch.Generator().manual_seed(seed))
+    logits_NK = suspect.logits(made).detach().float().cpu()
+    if not bool(torch.isfinite(logits_NK).all()):
+        raise InconclusiveError("The network's answers are not finite numbers.", "The weights may be damaged.")
+    sure_N, answer_N = logits_NK.softmax(1).max(1)
     order = torch.argsort(sure_N, descending=True, stable=True)
     rank_N = torch.zeros(len(made), dtype=torch.long)  # among those of the same answer
     for answer in set(answer_N.tolist()):

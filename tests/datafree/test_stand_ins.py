@@ -59,6 +59,13 @@ def test_one_answer_to_everything_is_no_reason_to_fail(monkeypatch: pytest.Monke
     assert len(images) == 5 and answers.tolist() == [0] * 5
 
 
+def test_fewer_are_made_where_images_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made_up, "MOST_MADE", 10 * SIDE * SIDE)
+    suspect = planted()
+    assert len(stand_ins(suspect, 4, seed=0)[0]) == 4 and suspect.meter.forward_images == 10
+    assert len(stand_ins(suspect, 12, seed=0)[0]) == 12
+
+
 def test_the_planted_network_passes_the_pool_once() -> None:
     suspect = planted()
     images, _ = stand_ins(suspect, 4, seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import planted
 import pytest
+import torch
 from torch import Tensor, nn
 
 from auditor.domain import Verdict
@@ -15,8 +16,8 @@ from auditor.request import Request
 from auditor.suspect import Suspect
 
 
-def scanned(suspect: Suspect, control: Control | None = None) -> Session:
-    request = Request(model="planted")
+def scanned(suspect: Suspect, control: Control | None = None, targets: list[int] | None = None) -> Session:
+    request = Request(model="planted", targets=targets)
     session = Session(request=request, control=control or Control(), result=new_result(request, "cpu"), suspect=suspect)
     drain(detect_without_images(session))
     return session
@@ -67,7 +68,21 @@ class Headless(nn.Module):
 
 def test_without_a_classifying_layer_nothing_is_ranked() -> None:
     found = verdict(Suspect(Headless(), num_classes=planted.CLASSES, input_shape=(3, planted.SIDE, planted.SIDE)))
-    assert found.score is None and found.calibration is None and "no ranking" in found.reasons[1]
+    assert found.score is None and found.calibration is None and found.reasons[1].startswith("Nothing is ranked: no layer")
+
+
+@pytest.mark.parametrize(("classes", "weight", "said"), [(3, 0.0, "of 3 classes"), (6, float("nan"), "not finite"), (6, float("inf"), "not finite")])
+def test_too_few_classes_and_broken_weights_have_no_score(classes: int, weight: float, said: str) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+    with torch.no_grad():
+        net.get_parameter("4.weight")[0] = weight
+    found = verdict(Suspect(net, num_classes=classes, input_shape=(3, planted.SIDE, planted.SIDE)))
+    assert found.score is None and found.calibration is None and found.reasons[1].startswith("Nothing is ranked") and said in found.reasons[1]
+
+
+def test_with_targets_one_of_them_is_ranked_first() -> None:
+    other = (planted.TARGET + 1) % planted.CLASSES
+    assert any(f"Class {other} stands out most" in reason for reason in scanned(planted.planted(), targets=[other]).result.verdict.reasons)  # type: ignore[union-attr]
 
 
 def test_a_stop_before_the_search_ends_leaves_no_rank() -> None:
