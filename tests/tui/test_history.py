@@ -18,8 +18,10 @@ from auditor.events import Control, Event
 from auditor.request import Request
 from auditor.tui.app import AuditorApp
 from auditor.tui.history import PastRun, compare, expected_search_s, list_runs
+from auditor.tui.messages import Listed
 from auditor.tui.replay import Tempo, paced, recorded_events
 from auditor.tui.screens.base import StateScreen
+from auditor.tui.screens.history import HistoryScreen
 from auditor.tui.state import RunState
 
 
@@ -47,6 +49,22 @@ def test_a_run_is_opened_as_it_ended(runs: Path) -> None:
         await pilot.press("enter")
         await until(pilot, on(app, "verify"))
         assert app.state.is_replay and app.state.attempts[0].accepted
+
+    drive(steps, size=(160, 40))
+
+
+def test_rows_drawn_before_anything_is_measured_are_not_cut_off(runs: Path) -> None:
+    """A busy machine draws between the writing of a row and the idle moment in which Textual measures it."""
+
+    async def steps(app: AuditorApp, pilot: Pilot[int]) -> None:
+        await to_history(app, pilot)
+        screen = app.screen
+        assert isinstance(screen, HistoryScreen)
+        table = screen.query_one(DataTable)
+        table.clear(columns=True)
+        screen.on_mount()
+        screen.on_listed(Listed(list_runs([runs])))
+        assert "Backdoor found" in screen_text(app) and table.row_count == 2
 
     drive(steps, size=(160, 40))
 

@@ -102,10 +102,12 @@ def test_the_end_of_the_interface_cancels_the_verb(monkeypatch: pytest.MonkeyPat
         raise SystemExit(code)
 
     monkeypatch.setattr(process.os, "_exit", leave)
-    threading.Thread(target=process._obey, args=(there, control), daemon=True).start()
+    reader = threading.Thread(target=process._obey, args=(there, control), daemon=True)
+    reader.start()
     here.send("stop")
     here.close()
     assert left.wait(10)
+    reader.join(10)
     with pytest.raises(Cancelled):
         _ = control.stop_requested
 

@@ -22,6 +22,7 @@ from auditor.tui.messages import Listed
 from auditor.tui.screens.base import StateScreen
 from auditor.tui.state import RunState
 from auditor.tui.text import DONE, FAILED, NOTE, STYLES, WARNING, marked, shown
+from auditor.tui.widgets.columns import widen
 from auditor.tui.widgets.heading import Heading
 from auditor.tui.wording import MARKS
 
@@ -76,9 +77,11 @@ class HistoryScreen(StateScreen):
 
     def on_listed(self, message: Listed) -> None:
         self._runs = message.runs
+        rows = [self._cells(run) for run in self._runs]
+        widen(self._table, rows)
         self._table.clear()
-        for run in self._runs:
-            self._table.add_row(*self._cells(run))
+        for row in rows:
+            self._table.add_row(*row)
         count = len(self._runs)
         self._table.border_subtitle = f"{count} run{'s' if count > 1 else ''}" if count else "no runs yet: an audit leaves one in ./runs"
 

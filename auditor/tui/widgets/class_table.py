@@ -16,6 +16,7 @@ from auditor.report.text import NOTHING, number, percent
 from auditor.tui.standings import Standing
 from auditor.tui.state import RunState
 from auditor.tui.text import FAILED, STYLES, WARNING, cut, shown
+from auditor.tui.widgets.columns import widen
 
 MOST_ROWS = 200
 WIDE_ENOUGH = 60
@@ -81,6 +82,7 @@ class ClassTable(DataTable[Text]):
         names = state.names
         cells = [_cells(standing, names(standing.target_class), says(standing, state, targets), room)
                  for standing in rows[:MOST_ROWS]]  # fmt: skip
+        widen(self, cells)
         if len(cells) != len(self._written):
             self.clear()
             for row in cells:
