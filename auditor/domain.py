@@ -6,6 +6,7 @@ in the run folder under `evidence/`, and results name them by their path relativ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -359,6 +360,11 @@ class AuditResult:
     limits: list[str] = field(default_factory=list)
     errors: list[ErrorRecord] = field(default_factory=list)
     reproduce: str = ""
+
+
+def class_words(index: int, names: Sequence[str]) -> str:
+    """A class in a sentence: `class 3 (cat)`, or `class 3` where it has no name."""
+    return f"class {index}" + (f" ({names[index]})" if index < len(names) else "")
 
 
 def family_words(family: str) -> str:

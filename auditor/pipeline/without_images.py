@@ -9,7 +9,7 @@ import numpy as np
 from auditor.datafree.margins import maximum_margins
 from auditor.datafree.rows import last_layer_rows
 from auditor.datafree.stand_ins import stand_ins
-from auditor.domain import Verdict, family_words
+from auditor.domain import Verdict, class_words, family_words
 from auditor.errors import InconclusiveError
 from auditor.events import Notice, VerdictReached
 from auditor.pipeline.calibrating import bank_for
@@ -46,8 +46,9 @@ def _ranked(session: Session, rows_z: np.ndarray) -> Steps:
         raise InconclusiveError(f"Of {suspect.num_classes} classes none can be told from the others.", "It takes four.")
     bank = bank_for(session, TABLE, rows_z)
     if bank is None or suspect.num_classes * suspect.input_shape[1] * suspect.input_shape[2] > MOST_PIXELS:
-        return _verdict(f"In its last layer the row of {_name(session, int(np.nan_to_num(rows_z).argmax()))} has the largest "
-                        f"mean (outlier score {np.nan_to_num(rows_z).max():.1f}): that points where to look and proves nothing.")  # fmt: skip
+        z_k = np.nan_to_num(rows_z)
+        return _verdict(f"In its last layer the row of {class_words(int(z_k.argmax()), session.class_names)} has the largest "
+                        f"mean (outlier score {z_k.max():.1f}): that points where to look and proves nothing.")  # fmt: skip
     images, answers = stand_ins(suspect, STAND_INS, seed=request.seed)
     yield Notice(message=f"Searching on {len(images)} made-up images, to which the suspect gives {len(set(answers.tolist()))} answers.")
     classes = classes_to_search(suspect.num_classes, None, request.targets, request.seed, exhaustive=request.exhaustive, prior=rows_z)
@@ -63,7 +64,7 @@ def _weighed_verdict(session: Session, weighed: Weighed, bank: Bank) -> Verdict:
     ranked = {k: score for k, score in weighed.scores.items() if k in (session.request.targets or weighed.scores)}
     top, score = max(ranked.items(), key=lambda item: item[1])
     own = [e for e in weighed.evidence if e.target_class == top and e.anomaly_index is not None]
-    said = f"{_name(session, top, 'Class')} stands out most"
+    said = f"It is {class_words(top, session.class_names)} that stands out most"
     if own:
         best = max(own, key=lambda e: e.anomaly_index or 0.0)
         said += f", by {family_words(best.family)} triggers on made-up images (outlier score {best.anomaly_index:.1f})"
@@ -78,14 +79,10 @@ def _margin_sentence(session: Session) -> list[str]:
         return []
     z_K = np.nan_to_num(maximum_margins(session.model, seed=session.request.seed).z)
     top = int(z_K.argmax())
-    said = f"The largest margin that an input can reach is that of {_name(session, top)} (outlier score {z_K[top]:.1f})."
+    said = f"The largest margin that an input can reach is that of {class_words(top, session.class_names)} (outlier score {z_K[top]:.1f})."
     return [said] if z_K[top] >= MARGIN_STANDS_OUT else []
 
 
 def _verdict(*reasons: str) -> Verdict:
     first = "There are no clean images, so no trigger could be confirmed. Give some with --clean PATH."
     return Verdict(label="inconclusive", score=None, reasons=[first, *reasons], untested=[UNTESTED])
-
-
-def _name(session: Session, index: int, word: str = "class") -> str:
-    return f"{word} {index}" + (f" ({session.class_names[index]})" if index < len(session.class_names) else "")

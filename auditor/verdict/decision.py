@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from auditor.domain import FAMILY_WORDS, BackdoorKind, TriggerFinding, Verdict, VerdictLabel, family_words
+from auditor.domain import FAMILY_WORDS, BackdoorKind, TriggerFinding, Verdict, VerdictLabel, class_words, family_words
 from auditor.search.synthesis import SearchResult
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
@@ -194,11 +194,10 @@ def _sentence(suspicion: Suspicion, class_names: Sequence[str]) -> str:
     lead, target = suspicion.leads[0], suspicion.target_class
     found = lead.confirmation
     assert found is not None  # decide() confirms every lead
-    name = f"class {target}" + (f" ({class_names[target]})" if target < len(class_names) else "")
     kind = family_words(lead.candidate.family)
     article = "An" if kind[0] in "aeiou" else "A"
     return (
-        f"{article} {kind} trigger toward {name} costs {lead.relative_cost:.0%} of what the median "
+        f"{article} {kind} trigger toward {class_words(target, class_names)} costs {lead.relative_cost:.0%} of what the median "
         f"class needs (outlier score {suspicion.z:.1f}, family-wise p = {suspicion.p_value:.2g}) and flips "
         f"{found.rate.hits} of {found.rate.total} images it was not fitted to."
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.domain import BackdoorKind, Rate, TriggerFinding, Verdict, family_words
+from auditor.domain import BackdoorKind, Rate, TriggerFinding, Verdict, class_words, family_words
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
 from auditor.search.sources import Shift, SourceSearch
@@ -164,10 +164,6 @@ def sentence(lead: SourceLead, class_names: Sequence[str]) -> str:
         step = (trigger.target_class - trigger.source_classes[0]) % len(lead.triggers)
         return (f"One {kind} trigger moves every class to that {step} further, at {SHIFT_RATIO / lead.standing:.1%} of what the "
                 f"next such move costs, and {flips}.")  # fmt: skip
-    source, target = (_named(k, class_names) for k in (trigger.source_classes[0], trigger.target_class))
+    source, target = (class_words(k, class_names) for k in (trigger.source_classes[0], trigger.target_class))
     return (f"From {source} alone a {kind} trigger leads to {target} more cheaply than between other classes, and than "
             f"back (outlier score {lead.standing * STANDS_OUT:.1f}), and {flips}.")  # fmt: skip
-
-
-def _named(index: int, class_names: Sequence[str]) -> str:
-    return f"class {index}" + (f" ({class_names[index]})" if index < len(class_names) else "")

@@ -33,7 +33,7 @@ def verdict(suspect: Suspect, control: Control | None = None) -> Verdict:
 
 def test_the_planted_target_stands_out_and_its_twin_does_not() -> None:
     backdoored, honest = verdict(planted.planted()), verdict(planted.planted(0.0))
-    assert any(f"Class {planted.TARGET} stands out most" in reason for reason in backdoored.reasons)
+    assert any(f"It is class {planted.TARGET} that stands out most" in reason for reason in backdoored.reasons)
     assert backdoored.score is not None and honest.score is not None and backdoored.score > honest.score
     costs = {e.target_class: e.cost for e in backdoored.per_class if e.family == "patch" and e.cost is not None}
     assert min(costs, key=lambda k: costs[k]) == planted.TARGET
@@ -82,7 +82,7 @@ def test_too_few_classes_and_broken_weights_have_no_score(classes: int, weight: 
 
 def test_with_targets_one_of_them_is_ranked_first() -> None:
     other = (planted.TARGET + 1) % planted.CLASSES
-    assert any(f"Class {other} stands out most" in reason for reason in scanned(planted.planted(), targets=[other]).result.verdict.reasons)  # type: ignore[union-attr]
+    assert any(f"It is class {other} that stands out most" in reason for reason in scanned(planted.planted(), targets=[other]).result.verdict.reasons)  # type: ignore[union-attr]
 
 
 def test_a_stop_before_the_search_ends_leaves_no_rank() -> None:
