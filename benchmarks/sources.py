@@ -1,4 +1,4 @@
-"""Backdoors that mind where an image comes from: what stands out among pairs and steps, on the zoo.
+"""Backdoors of one source class: what stands out among pairs of a source and a target, on the zoo.
 
     python -m benchmarks.sources --split calibration --split opened     # search, a row a model
     python -m benchmarks.sources --fit                                  # write auditor/verdict/pairs.json
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from auditor.events import Control, drain
 from auditor.images.split import split
@@ -27,7 +28,7 @@ from auditor.search.sources import MOST_CLASSES, search_sources
 from auditor.suspect import Suspect
 from auditor.verdict import pairs
 from auditor.verdict.pairs import PairProfile, make_pair_profile, pair_standings
-from auditor.verdict.sources import SHIFT_RATIO, STANDS_OUT, weigh_sources
+from auditor.verdict.sources import STANDS_OUT, weigh_sources
 from benchmarks.detect.cells import initialisation, sample
 from benchmarks.detect.examples import DATA_SETS
 from benchmarks.detect.fit import FITTED_ON
@@ -37,34 +38,38 @@ from benchmarks.zoo.recipe import reserved
 
 KEY = ("model", "images", "seed")
 OUT = Path(pairs.__file__).with_name(pairs.PAIRS)
-HEAD = ("model", "attack", "source, target", "furthest pair", "stands out", "cheapest step to the next", "said", "flips", "seconds")
+HEAD = ("model", "attack", "source, target", "furthest pair", "stands out", "said", "flips", "seconds")
 Floats = NDArray[np.float64]
 
 
 def measure(model: Row, count: int, seed: int) -> Row:
     """Search one model on the images a scan would be handed, confirming on those that are held out."""
-    data, built = sample(model, count, seed), load_model(Path(model["path"]).parent)
-    images, labels = data.images.float() / 255, data.labels
-    work, unseen = split(data.images.permute(0, 2, 3, 1).numpy(), labels.numpy(), seed).folds[0]
-    meta = model["normalization"]
-    _, channels, height, width = images.shape
-    suspect = Suspect(built.net, num_classes=len(data.class_names), input_shape=(channels, height, width),
-                      mean=tuple(meta["mean"]), std=tuple(meta["std"]))  # fmt: skip
+    suspect, images, labels, (work, unseen) = opened(model, count, seed)
     began = time.perf_counter()
     found = drain(search_sources(suspect, images[work], labels[work], seed=seed, control=Control()))
     seconds, passed = time.perf_counter() - began, suspect.meter.forward_images
-    leads = weigh_sources(suspect, found, images[unseen], labels[unseen])
+    leads = [lead for lead in weigh_sources(suspect, found, images[unseen], labels[unseen]) if lead.kind == "source_specific"]
     row: Row = {
         "model": model["name"], "images": count, "seed": seed, "split": model["split"], "base": initialisation(model),
         "architecture": model["architecture"], "honest": model["honest"], "attack": model["attack"], "target": model["target"],
         "sources": model["source_classes"], "cost": [[_short(v) for v in line] for line in found.cost.tolist()],
-        "shifts": [(s.family, s.step, _short(s.cost), round(s.flip_share, 3)) for s in found.shifts],
-        "leads": [{"kind": lead.kind, "source": lead.triggers[0].source_classes, "target": lead.triggers[0].target_class,
+        "leads": [{"source": lead.triggers[0].source_classes, "target": lead.triggers[0].target_class,
                    "standing": _short(lead.standing), "flips": [lead.rate.hits, lead.rate.total], "confirmed": lead.confirmed}
                   for lead in leads],
         "forward_images": passed, "seconds": round(seconds, 1), "commit": commit(),
     }  # fmt: skip
     return row
+
+
+def opened(model: Row, count: int, seed: int) -> tuple[Suspect, Tensor, Tensor, tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """A model of the zoo, the images and labels a scan would be handed, and which of them it searches and confirms on."""
+    data, built = sample(model, count, seed), load_model(Path(model["path"]).parent)
+    work, unseen = split(data.images.permute(0, 2, 3, 1).numpy(), data.labels.numpy(), seed).folds[0]
+    meta = model["normalization"]
+    _, channels, height, width = data.images.shape
+    suspect = Suspect(built.net, num_classes=len(data.class_names), input_shape=(channels, height, width),
+                      mean=tuple(meta["mean"]), std=tuple(meta["std"]))  # fmt: skip
+    return suspect, data.images.float() / 255, data.labels, (work, unseen)
 
 
 def _short(value: float) -> float | None:
@@ -98,21 +103,11 @@ def show(rows: Sequence[Row], every: Sequence[Row]) -> str:
         standing_KK, _ = pair_standings(costs(row), own)
         source, target = np.unravel_index(np.nan_to_num(standing_KK, nan=-np.inf).argmax(), standing_KK.shape)
         best = row["leads"][0] if row["leads"] else None
-        said = f"{best['kind']}{'' if best['confirmed'] else ', not confirmed'}" if best else "-"
+        said = ("a backdoor" if best["confirmed"] else "not confirmed") if best else "-"
         lines.append((row["model"], row["attack"] or "honest", f"{row['sources'] or '-'}, {row['target']}" if row["target"] is not None else "-",
-                      f"{source} to {target}", float(standing_KK[source, target]), _steps(row), said,
+                      f"{source} to {target}", float(standing_KK[source, target]), said,
                       "{} of {}".format(*best["flips"]) if best else "-", row["seconds"]))  # fmt: skip
-    return f"Asked: a pair at {STANDS_OUT:g}, or a step at {SHIFT_RATIO:.0%} of the next one's cost.\n\n" + table(HEAD, lines)
-
-
-def _steps(row: Row) -> str:
-    """The cheapest working step's cost beside the next one's, in the family where it is least; "-" where none works."""
-    ratios = []
-    for family in {s[0] for s in row["shifts"]}:
-        own = sorted((s for s in row["shifts"] if s[0] == family), key=lambda s: (s[3] < 0.8, s[2]))
-        if len(own) > 1 and own[0][3] >= 0.8:
-            ratios.append(own[0][2] / min(s[2] for s in own[1:]))
-    return f"{min(ratios):.3f}" if ratios else "-"
+    return f"Asked: a pair at {STANDS_OUT:g}.\n\n" + table(HEAD, lines)
 
 
 def write(rows: Sequence[Row]) -> None:

@@ -76,9 +76,7 @@ def _search_and_decide(session: Session) -> Steps:
                       session.request.targets, bank_for(session, session.request.profile, prior))  # fmt: skip
     if decision.verdict.label == "backdoored" and session.request.profile == "deep":
         return (yield from _with_removability(session, decision, found))
-    if decision.verdict.label == "backdoored" or not wants_sources(session):
-        return decision
-    return (yield from _search_sources(session, decision))
+    return decision if decision.verdict.label == "backdoored" else (yield from _with_sources(session, decision))
 
 
 def _with_removability(session: Session, decision: Decision, found: SearchResult) -> Steps:
@@ -99,17 +97,16 @@ def _prior(suspect: Suspect) -> NDArray[np.float64] | None:
         return None
 
 
-def wants_sources(session: Session) -> bool:
-    """Whether backdoors that mind where an image comes from are searched for: where asked, and in few enough classes."""
-    asked = session.request.sources or session.request.profile == "deep"
-    return asked and session.model.num_classes <= MOST_CLASSES
-
-
-def _search_sources(session: Session, decision: Decision) -> Steps:
-    fit, hold = session.fit, session.hold
-    found = yield from search_sources(session.model, session.images[fit], session.labels[fit], seed=session.request.seed,
-                                      control=session.control)  # fmt: skip
-    leads = weigh_sources(session.model, found, session.images[hold], session.labels[hold], session.request.targets)
+def _with_sources(session: Session, decision: Decision) -> Steps:
+    """What triggers that mind where an image comes from add: those of all to all except in the quick profile, those of
+    one source class where asked."""
+    request, fit, hold = session.request, session.fit, session.hold
+    with_pairs = request.sources or request.profile == "deep"
+    if session.model.num_classes > MOST_CLASSES or (request.profile == "quick" and not with_pairs):
+        return decision
+    found = yield from search_sources(session.model, session.images[fit], session.labels[fit], seed=request.seed,
+                                      control=session.control, with_pairs=with_pairs)  # fmt: skip
+    leads = weigh_sources(session.model, found, session.images[hold], session.labels[hold], request.targets)
     return with_sources(decision, found, leads, session.class_names)
 
 

@@ -185,10 +185,14 @@ def start_from_shared(
 
 
 def best_restarts(descent: Descent, classes: int) -> Tensor:
-    """Indices (K,) of each class's most promising arm: cheapest if any flips enough, else nearest."""
-    rank = torch.where(torch.isinf(descent.best_cost), 2 - descent.flipped, descent.best_cost.tanh()).cpu()
-    best: Tensor = rank.view(-1, classes).argmin(0) * classes + torch.arange(classes)
+    """Indices (K,) of each class's most promising arm."""
+    best: Tensor = promise(descent).view(-1, classes).argmin(0) * classes + torch.arange(classes)
     return best
+
+
+def promise(descent: Descent) -> Tensor:
+    """A rank (M,), the least the best: arms by cost if they flip enough, else behind these by how many they flip."""
+    return torch.where(torch.isinf(descent.best_cost), 2 - descent.flipped, descent.best_cost.tanh()).cpu()
 
 
 def _descend(descent: Descent, start: int, stop: int, total: int, control: Control) -> Generator[Event, None, None]:

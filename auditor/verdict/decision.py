@@ -22,10 +22,9 @@ from auditor.verdict.confirmation import confirm
 from auditor.verdict.statistics import family_wise_p
 from auditor.verdict.weighing import SIGNIFICANCE, Lead, Suspicion, Weighed, weigh
 
-UNTESTED = [
-    "Backdoors that act on images of one source class only were not searched for (--sources, for up to 16 classes).",
-    "All-to-all backdoors were not searched for (--sources, for up to 16 classes).",
-]
+SOURCE_UNTESTED = "Backdoors that act on images of one source class only were not searched for (--sources, for up to 16 classes)."
+ALL_TO_ALL_UNTESTED = ("All-to-all backdoors were not searched for (that is done in at most 16 classes, not by --profile quick, and not "
+                       "where another backdoor is found).")  # fmt: skip
 TELLING_SHARE = 0.5
 ROW_STANDS_OUT = 3.0  # robust deviations; one in seven of the honest calibration and opened models has such a row
 
@@ -156,7 +155,7 @@ def untested(search: SearchResult) -> list[str]:
     said = [f"These kinds of trigger were not searched for: {', '.join(missing)}."] if missing else []
     said.append(f"A trigger of a kind other than those searched ({in_words(searched)}) may exist."
                 if searched else "No trigger was searched for.")  # fmt: skip
-    return [*said, *UNTESTED, *(f"The {name} family was not searched to its end: the time ran out." for name in search.skipped)]
+    return [*said, SOURCE_UNTESTED, ALL_TO_ALL_UNTESTED, *(f"The {name} family was not searched to its end: the time ran out." for name in search.skipped)]
 
 
 def in_words(families: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """Weighs triggers that mind where an image comes from, and adds what is confirmed to a verdict.
 
-Pairs are weighed by `pairs.py`, steps by how much cheaper one is than the next.
+Pairs are weighed by `pairs.py`, steps by how much cheaper one is than the others.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from torch import Tensor
 from auditor.domain import BackdoorKind, Rate, TriggerFinding, Verdict, class_words, family_words
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
-from auditor.search.sources import Shift, SourceSearch
+from auditor.search.all_to_all import Shift
+from auditor.search.sources import SourceSearch
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.confirmation import CONFIRMED_RATE, strengthened, trigger_cost
-from auditor.verdict.decision import UNTESTED, Decision
+from auditor.verdict.decision import ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED, Decision
 from auditor.verdict.pairs import pair_standings
 
 STANDS_OUT = 5.0  # what honest models reach, and backdoored ones: benchmarks/RESULTS.md, "sources"
-SHIFT_RATIO = 0.1  # of the next step's cost
+SHIFT_RATIO = 0.25  # of the other steps' median cost
+FEWEST_STEPS = 2
 LEAST_RATIO, LEAST_COST = 1e-3, 1e-12
 STRONGEST, NEARER = 6.0, 0.75
 FEWEST_FLIPS = 2
@@ -53,19 +55,22 @@ class SourceLead:
 
 
 def standing_shift(shifts: Sequence[Shift]) -> tuple[Shift, float] | None:
-    """The step that works at less than SHIFT_RATIO of what the next one needs, and the ratio of the costs.
+    """The step that works at no more than SHIFT_RATIO of the median cost of the others, and the ratio of the costs."""
+    found = cheapest_step(shifts)
+    return found if found and found[1] <= SHIFT_RATIO else None
+
+
+def cheapest_step(shifts: Sequence[Shift]) -> tuple[Shift, float] | None:
+    """The cheapest step that works, and its cost beside the median of the others; None where none works or there are too few.
 
     A step that does not work needs at least what its pricing ended at.
     """
-    best: tuple[Shift, float] | None = None
-    for family in {shift.family for shift in shifts}:
-        own = sorted((s for s in shifts if s.family == family), key=lambda s: (not s.works, s.cost))
-        if len(own) < 2 or not own[0].works:
-            continue
-        ratio = max(own[0].cost, LEAST_COST) / max(min(s.cost for s in own[1:]), LEAST_COST)
-        if ratio <= SHIFT_RATIO and (best is None or ratio < best[1]):
-            best = own[0], max(ratio, LEAST_RATIO)
-    return best
+    working = [shift for shift in shifts if shift.works]
+    if not working or len(shifts) < FEWEST_STEPS:
+        return None
+    best = min(working, key=lambda shift: shift.cost)
+    others = float(np.median([shift.cost for shift in shifts if shift is not best]))
+    return best, max(max(best.cost, LEAST_COST) / max(others, LEAST_COST), LEAST_RATIO)
 
 
 def weigh_sources(
@@ -81,7 +86,7 @@ def weigh_sources(
         triggers = [_stronger(t, 1 / ratio) for t in best.triggers(suspect.num_classes)]
         right = said == labels  # another image's class is not moved to where its label would be
         leads.append(_lead("all_to_all", triggers, SHIFT_RATIO / ratio, suspect, images[right], labels[right]))
-    standing_KK, _ = pair_standings(found.cost)
+    standing_KK = pair_standings(found.cost)[0] if found.with_pairs else found.cost
     for source, target in np.argwhere(np.nan_to_num(standing_KK, nan=-np.inf) >= STANDS_OUT).tolist():
         if (source, target) in found.pairs and (not targets or target in targets):
             trigger = _stronger(found.pairs[source, target], float(np.nanmedian(found.cost)) / max(float(found.cost[source, target]), LEAST_COST))
@@ -108,10 +113,11 @@ def _lead(kind: BackdoorKind, triggers: list[Trigger], standing: float, suspect:
 def with_sources(decision: Decision, found: SourceSearch, leads: Sequence[SourceLead], class_names: Sequence[str]) -> Decision:
     """The decision with what the source search adds: a confirmed lead makes it a backdoor, another one a suspicion."""
     verdict = decision.verdict
-    untested = [line for line in verdict.untested if line not in UNTESTED]
+    searched = (ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED) if found.with_pairs else (ALL_TO_ALL_UNTESTED,)
+    untested = [line for line in verdict.untested if line not in searched]
     untested.append("All-to-all backdoors that do not move every class by the same step were not searched for.")
     if not found.complete:
-        untested.append("Backdoors of one source class were not searched for to the end: the time ran out.")
+        untested.append("Backdoors that mind where an image comes from were not searched for to the end: the time ran out.")
     verdict = replace(verdict, untested=untested)
     confirmed = [lead for lead in leads if lead.confirmed]
     if not confirmed:
@@ -162,8 +168,8 @@ def sentence(lead: SourceLead, class_names: Sequence[str]) -> str:
     kind = family_words(trigger.family)
     if lead.kind == "all_to_all":
         step = (trigger.target_class - trigger.source_classes[0]) % len(lead.triggers)
-        return (f"One {kind} trigger moves every class to that {step} further, at {SHIFT_RATIO / lead.standing:.1%} of what the "
-                f"next such move costs, and {flips}.")  # fmt: skip
+        return (f"One {kind} trigger moves every class to that {step} further, at {SHIFT_RATIO / lead.standing:.1%} of what "
+                f"other such moves cost, and {flips}.")  # fmt: skip
     source, target = (class_words(k, class_names) for k in (trigger.source_classes[0], trigger.target_class))
     return (f"From {source} alone a {kind} trigger leads to {target} more cheaply than between other classes, and than "
             f"back (outlier score {lead.standing * STANDS_OUT:.1f}), and {flips}.")  # fmt: skip

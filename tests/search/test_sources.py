@@ -9,6 +9,7 @@ from planted import CLASSES, TARGET, planted_images
 from planted_sources import SOURCE, STEP, all_to_all, honest, source_specific
 
 from auditor.events import Control, drain
+from auditor.search import all_to_all as steps
 from auditor.search import sources
 from auditor.search.sources import SourceSearch, search_sources
 from auditor.suspect import Suspect
@@ -23,7 +24,8 @@ def search(suspect: Suspect, control: Control | None = None) -> SourceSearch:
 def one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches of a single step, where what they find does not matter."""
     monkeypatch.setattr(sources, "PAIR_STEPS", 1)
-    monkeypatch.setattr(sources, "SHIFT_STEPS", 1)
+    monkeypatch.setattr(steps, "FIRST_STEPS", 0)
+    monkeypatch.setattr(steps, "LAST_STEPS", 1)
 
 
 def test_the_pair_of_a_source_specific_backdoor_is_the_cheapest_and_works() -> None:
@@ -46,7 +48,8 @@ def test_no_step_works_on_an_honest_network() -> None:
 
 def test_the_same_seed_finds_the_same_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "PAIR_STEPS", 3)
-    monkeypatch.setattr(sources, "SHIFT_STEPS", 3)
+    monkeypatch.setattr(steps, "FIRST_STEPS", 2)
+    monkeypatch.setattr(steps, "LAST_STEPS", 1)
     first, second = search(source_specific()), search(source_specific())
     assert np.array_equal(first.cost, second.cost, equal_nan=True)
 
@@ -65,6 +68,12 @@ def test_images_the_suspect_gets_wrong_are_left_out(one_step: None) -> None:
     assert np.isnan(found.cost).all() and not found.shifts
 
 
+def test_pairs_are_searched_only_where_asked(one_step: None) -> None:
+    images, labels = planted_images(30)
+    found = drain(search_sources(source_specific(), images, labels, seed=0, control=Control(), with_pairs=False))
+    assert np.isnan(found.cost).all() and not found.pairs and len(found.shifts) == steps.KEPT and found.complete
+
+
 def test_a_stop_leaves_the_search_incomplete() -> None:
     control = Control()
     control.stop()
@@ -79,7 +88,7 @@ def test_steps_are_never_mixed_with_one_another() -> None:
     module = suspect.module
     module.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     images, labels = planted_images(12)
-    sources._search_shifts(suspect, "additive", sources.SHIFT_FAMILIES["additive"], images, labels, 0)
+    steps.search_all_to_all(suspect, images, labels, seed=0, control=Control())
     # Blocks of two classes at once would lift a second block above 0.45.
     first = seen[0].mean(1)
     blocks = torch.stack([first[:, r * 5 + 1 : r * 5 + 4, c * 5 + 1 : c * 5 + 4].mean((1, 2)) for r in range(2) for c in range(3)])

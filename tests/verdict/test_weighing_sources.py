@@ -13,9 +13,10 @@ from planted_sources import SOURCE, STEP, all_to_all, honest, source_specific
 
 from auditor.domain import Verdict
 from auditor.events import Control, drain
-from auditor.search.sources import Shift, SourceSearch, search_sources
+from auditor.search.all_to_all import Shift
+from auditor.search.sources import SourceSearch, search_sources
 from auditor.suspect import Suspect
-from auditor.verdict.decision import UNTESTED, Decision
+from auditor.verdict.decision import ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED, Decision
 from auditor.verdict.sources import (
     SHIFT_RATIO,
     SourceLead,
@@ -26,8 +27,8 @@ from auditor.verdict.sources import (
 )
 
 
-def shift(step: int, cost: float, works: bool = True, family: str = "patch") -> Shift:
-    return Shift(step=step, family=family, cost=cost, flip_share=0.9 if works else 0.1, parameters={})
+def shift(step: int, cost: float, works: bool = True) -> Shift:
+    return Shift(step=step, cost=cost, flip_share=0.9 if works else 0.1, parameters={})
 
 
 @functools.cache
@@ -41,25 +42,21 @@ def weighed(make: Callable[[], Suspect], targets: list[int] | None = None) -> tu
 
 
 def decision(label="no_evidence", score=0.2) -> Decision:
-    return Decision(verdict=Verdict(label=label, score=score, untested=["Something else.", *UNTESTED], reasons=["Nothing."]))
+    return Decision(verdict=Verdict(label=label, score=score, untested=["Something else.", SOURCE_UNTESTED, ALL_TO_ALL_UNTESTED], reasons=["Nothing."]))
 
 
 @pytest.mark.parametrize(("costs", "step"), [
-    ([(1, 1.0, True), (2, 0.9 * SHIFT_RATIO, True), (3, 1.2, False)], 2),
-    ([(1, 1.0, True), (2, 1.1 * SHIFT_RATIO, True), (3, 1.2, False)], None),  # honest steps differ as much
+    ([(1, 0.8, True), (2, 0.9 * SHIFT_RATIO, True), (3, 1.2, False)], 2),  # the median of the others is 1
+    ([(1, 0.8, True), (2, 1.1 * SHIFT_RATIO, True), (3, 1.2, False)], None),  # honest steps differ as much
+    ([(1, 0.2, True), (2, 0.1, True), (3, 1.0, False), (4, 1.0, False)], 2),  # twice the step can work too
     ([(1, 1.0, False), (2, 0.9 * SHIFT_RATIO, False)], None),  # it does not work
     ([(1, 0.0, True), (2, 0.0, True)], None),  # a network that any trigger moves every way
     ([(2, 0.1, True)], None),  # nothing to compare it with
     ([], None),
 ])  # fmt: skip
-def test_a_step_stands_out_by_its_cost_beside_the_next_one(costs, step) -> None:
+def test_a_step_stands_out_by_its_cost_beside_the_others(costs, step) -> None:
     found = standing_shift([shift(*one) for one in costs])
     assert (found[0].step if found else None) == step
-
-
-def test_families_of_steps_are_compared_apart() -> None:
-    mixed = [shift(1, 1.0), shift(2, 0.9), shift(1, 0.01, family="additive"), shift(2, 0.009, family="additive")]
-    assert standing_shift(mixed) is None
 
 
 def test_a_source_specific_backdoor_is_named_with_its_source_and_target() -> None:
@@ -69,7 +66,7 @@ def test_a_source_specific_backdoor_is_named_with_its_source_and_target() -> Non
     assert said.source_classes == [SOURCE] and said.target_classes == [TARGET] and said.mapping == {str(SOURCE): TARGET}
     assert said.score is not None and said.score > 0.5 and said.calibration is None
     assert "From class 1 (one) alone a patch trigger leads to class 4" in said.reasons[0]
-    assert "Something else." in said.untested and not set(UNTESTED) & set(said.untested)
+    assert "Something else." in said.untested and not {SOURCE_UNTESTED, ALL_TO_ALL_UNTESTED} & set(said.untested)
 
 
 def test_an_all_to_all_backdoor_is_named_with_where_every_class_goes() -> None:
@@ -83,6 +80,15 @@ def test_an_all_to_all_backdoor_is_named_with_where_every_class_goes() -> None:
 
 def said_sources(said: Verdict) -> list[int]:
     return [int(source) for source in said.mapping]
+
+
+def test_without_pairs_only_what_was_searched_for_counts_as_searched() -> None:
+    found, leads = weighed(all_to_all)
+    alone = replace(found, cost=np.full_like(found.cost, np.nan), pairs={}, with_pairs=False)
+    again = weigh_sources(all_to_all(), alone, *planted_images(36, 1))
+    assert [lead.kind for lead in again] == ["all_to_all"] and again[0].rate == leads[0].rate
+    said = with_sources(decision(), alone, again, []).verdict
+    assert said.kind == "all_to_all" and SOURCE_UNTESTED in said.untested and ALL_TO_ALL_UNTESTED not in said.untested
 
 
 def test_an_honest_network_stays_without_evidence() -> None:
