@@ -17,7 +17,7 @@ from auditor.events import FileWritten
 from auditor.metrics import wilson
 from auditor.normalizations import normalization_words
 from auditor.report.text import ClassNames, byte_size, duration, in_words, number, points, words
-from auditor.report.words import judge
+from auditor.report.words import judge, leads
 from auditor.request import Request
 
 MOST_ROWS = 8
@@ -72,9 +72,8 @@ def _verdict(result: AuditResult, names: ClassNames) -> Iterator[Line]:
     outcome = judge(result)
     said = outcome.label
     if verdict is not None and verdict.label == "backdoored":
-        toward = names.listed(verdict.target_classes)
         kind = f" ({words(verdict.kind)})" if verdict.kind else ""
-        said = f"Backdoor found toward {toward}{kind}" if toward else f"Backdoor found{kind}"
+        said = f"Backdoor found{leads(verdict, names)}{kind}"
     yield Line(text=f"{said}.", style=_STYLE[outcome.mark])
     if verdict is None or verdict.label != "inconclusive":
         yield Line(text=f"{outcome.follow_up}.", style=_STYLE[outcome.follow_up_mark])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from auditor.domain import AuditResult, TriggerFinding, Verification, family_words
+from auditor.domain import AuditResult, TriggerFinding, Verdict, Verification, family_words
 from auditor.report.text import ClassNames, in_words, percent, shorten, words
 
 Situation = Literal[
@@ -121,13 +121,11 @@ def _finding(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[s
     verdict = result.verdict
     match outcome.situation:
         case "sanitized" | "not_removed" | "not_attempted":
-            targets = verdict.target_classes if verdict else []
-            toward = f" toward {names.listed(targets)}" if targets else ""
             if verdict is None:
                 return ["The trigger was given by the user, so the model was not searched for others."]
             confirmed = sum(t.confirmed for t in result.triggers)
             triggers = "1 trigger was" if confirmed == 1 else f"{confirmed} triggers were"
-            return [f"The model carries a backdoor{toward}. {triggers} synthesized and confirmed on unseen images."]
+            return [f"The model carries a backdoor{leads(verdict, names)}. {triggers} synthesized and confirmed on unseen images."]
         case "no_evidence":
             return [_NO_EVIDENCE]
         case "inconclusive":
@@ -138,6 +136,13 @@ def _finding(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[s
         case "interrupted":
             return ["The audit was stopped before it reached a verdict; what it had measured is below."]
     return ["The audit stopped before it reached a verdict."]
+
+
+def leads(verdict: Verdict, names: ClassNames) -> str:
+    """Where a backdoor leads, to follow what names it; empty where that is not known."""
+    if verdict.kind == "all_to_all":
+        return " that sends every class to another"
+    return f" toward {names.listed(verdict.target_classes)}" if verdict.target_classes else ""
 
 
 _NO_EVIDENCE = (

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from auditor.domain import Attention
 from auditor.report.text import number, percent
-from auditor.report.words import judge
+from auditor.report.words import judge, leads
 from auditor.tui.state import RunState
 from auditor.tui.text import DONE, FAILED, NOTE, STYLES, WARNING, interval_text, marked, shown
 
@@ -51,7 +51,7 @@ def headline(state: RunState) -> str:
         return ". The model may or may not carry a backdoor."
     if verdict.label == "no_evidence":
         return ". Nothing that was searched for stands out; this is not proof of absence."
-    return f" toward {shown(state.names.listed(verdict.target_classes), 120)}."
+    return f"{shown(leads(verdict, state.names), 120)}."
 
 
 def again(state: RunState) -> str:

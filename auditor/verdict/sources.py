@@ -135,10 +135,16 @@ def with_sources(decision: Decision, found: SourceSearch, leads: Sequence[Source
         verdict, label="backdoored", kind=kind, score=_score(verdict, kept[0].standing), calibration=None, target_classes=sorted(set(pairs.values())),
         source_classes=sorted(pairs) if kind == "source_specific" else [],
         mapping={str(source): target for source, target in sorted(pairs.items())},
-        reasons=[*(sentence(lead, class_names) for lead in kept[:3]), *verdict.reasons, NOT_COVERED],
+        reasons=[*(sentence(lead, class_names) for lead in kept[:3]), NOT_COVERED, *_beside(verdict)],
     )  # fmt: skip
     findings = [_finding(lead, trigger, rate) for lead in kept for trigger, rate in zip(lead.triggers, lead.rates, strict=True)]
     return Decision(verdict=verdict, findings=findings, triggers=triggers)
+
+
+def _beside(verdict: Verdict) -> list[str]:
+    """What the search for universal triggers said, without what its score meant: that score is no longer the verdict's."""
+    said = verdict.reasons[:-1] if verdict.calibration else verdict.reasons
+    return [f"Of triggers that do the same to every class: {line[:1].lower()}{line[1:]}" for line in said[:1]] + said[1:]
 
 
 def is_near_permutation(pairs: Mapping[int, int], classes: int) -> bool:

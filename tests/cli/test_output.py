@@ -36,6 +36,13 @@ def test_the_verdict_comes_first_with_name_and_index() -> None:
     assert "Suspicion score 0.97 of 1, uncalibrated." in lines
 
 
+def test_a_backdoor_of_all_to_all_names_no_single_class() -> None:
+    found = fakes.backdoored()
+    assert found.verdict is not None
+    verdict = replace(found.verdict, kind="all_to_all", target_classes=list(range(10)))
+    assert shown(replace(found, verdict=verdict)).startswith("Backdoor found that sends every class to another (all to all).")
+
+
 def test_every_rate_carries_its_count_and_interval() -> None:
     text = shown(fakes.backdoored())
     before, after = report_runs.rate(27, 27), report_runs.rate(1, 27)

@@ -66,7 +66,16 @@ def test_a_source_specific_backdoor_is_named_with_its_source_and_target() -> Non
     assert said.source_classes == [SOURCE] and said.target_classes == [TARGET] and said.mapping == {str(SOURCE): TARGET}
     assert said.score is not None and said.score > 0.5 and said.calibration is None
     assert "From class 1 (one) alone a patch trigger leads to class 4" in said.reasons[0]
+    assert said.reasons[-1] == "Of triggers that do the same to every class: nothing."
     assert "Something else." in said.untested and not {SOURCE_UNTESTED, ALL_TO_ALL_UNTESTED} & set(said.untested)
+
+
+def test_what_a_score_meant_is_not_said_of_another() -> None:
+    found, leads = weighed(source_specific)
+    before = decision()
+    calibrated = replace(before.verdict, reasons=["Nothing.", "Of 32 honest models"], calibration={"bank": "b"})
+    said = with_sources(replace(before, verdict=calibrated), found, leads, []).verdict
+    assert said.calibration is None and not any("honest models" in reason for reason in said.reasons)
 
 
 def test_an_all_to_all_backdoor_is_named_with_where_every_class_goes() -> None:
