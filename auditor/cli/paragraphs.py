@@ -10,14 +10,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from auditor.domain import AuditResult, Change, TriggerFinding, Verification, family_words
 from auditor.events import FileWritten
-from auditor.metrics import wilson
 from auditor.normalizations import normalization_words
 from auditor.report.text import ClassNames, byte_size, duration, in_words, number, points, words
-from auditor.report.words import judge, leads
+from auditor.report.words import as_one, judge, leads, rate_together
 from auditor.request import Request
 
 MOST_ROWS = 8
@@ -109,20 +107,11 @@ def _triggers(result: AuditResult, names: ClassNames) -> Iterator[Line]:
     if not result.triggers:
         return
     yield _heading("Triggers")
-    shown = _as_one(result.triggers)
+    shown = as_one(result.triggers)
     for alike in shown[:MOST_ROWS]:
         yield Line(text=_trigger(alike, names), lead="- ", indent=2)
     if len(shown) > MOST_ROWS:
         yield Line(text=f"and {len(shown) - MOST_ROWS} more", indent=4)
-
-
-def _as_one(triggers: Sequence[TriggerFinding]) -> list[list[TriggerFinding]]:
-    """An all-to-all backdoor is found as one trigger a source class, all of the same family and cost."""
-    found: dict[tuple[Any, ...], list[TriggerFinding]] = {}
-    for place, trigger in enumerate(triggers):
-        key = (trigger.family, trigger.cost, trigger.confirmed) if trigger.source_classes else (place,)
-        found.setdefault(key, []).append(trigger)
-    return list(found.values())
 
 
 def _trigger(alike: Sequence[TriggerFinding], names: ClassNames) -> str:
@@ -134,7 +123,7 @@ def _trigger(alike: Sequence[TriggerFinding], names: ClassNames) -> str:
         moves = [f"{names.listed(one.source_classes)} to {names(one.target_class)}" for one in alike]
         more = f" and {len(moves) - MOST_MOVES} more" if len(moves) > MOST_MOVES else ""
         where = f"that leads {', '.join(moves[:MOST_MOVES])}{more}"
-        rate = wilson(*(sum(getattr(one.attack_success_rate, count) for one in alike) for count in ("hits", "total")))
+        rate = rate_together(alike)
     state = "" if found.confirmed else ", not confirmed"
     return f"{words(family_words(found.family))} {where}: works on {in_words(rate)} of unseen images, cost {number(found.cost)}{state}"
 

@@ -6,7 +6,8 @@ A group whose evidence is missing or malformed becomes a note; the report is wri
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from auditor.report.evidence import (
     read_trigger,
 )
 from auditor.report.text import ClassNames, number, shorten
+from auditor.report.words import as_one, rate_together
 
 MOST_TRIGGERS = 8
 MOST_STAMPED = 6
@@ -47,8 +49,11 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerPanel:
+    """One trigger: `triggers` of the result are one, with the rates of all of them in `finding`."""
+
     finding: TriggerFinding
     number: int
+    triggers: int
     synthesized: list[Picture]
     stamped: list[Card]
     conclusion: str
@@ -64,26 +69,28 @@ class AttentionPanel:
 
 
 def trigger_panels(result: AuditResult, run_folder: Path, names: ClassNames) -> list[TriggerPanel]:
-    """A panel for each trigger, confirmed ones first, at most eight."""
-    order = sorted(enumerate(result.triggers), key=lambda pair: not pair[1].confirmed)
+    """A panel for each trigger, confirmed ones first, at most eight; triggers that are one share theirs."""
+    groups = sorted(as_one(result.triggers), key=lambda alike: not alike[0].confirmed)
+    index = {id(finding): place for place, finding in enumerate(result.triggers)}
     return [
-        _trigger_panel(place, index, finding, run_folder, names)
-        for place, (index, finding) in enumerate(order[:MOST_TRIGGERS], start=1)
+        _trigger_panel(place, [(index[id(finding)], finding) for finding in alike], run_folder, names)
+        for place, alike in enumerate(groups[:MOST_TRIGGERS], start=1)
     ]
 
 
 def _trigger_panel(
-    place: int, index: int, finding: TriggerFinding, run_folder: Path, names: ClassNames
+    place: int, alike: Sequence[tuple[int, TriggerFinding]], run_folder: Path, names: ClassNames
 ) -> TriggerPanel:  # fmt: skip
     synthesized: list[Picture] = []
     cards: list[Card] = []
     notes: list[str] = []
-    conclusion = ""
+    conclusion, finding = "", alike[0][1]
     try:
-        stamped = read_stamped(inside(run_folder, _stamped_name(finding, index)))
-        cards = [_stamped_card(stamped, i, names) for i in range(min(MOST_STAMPED, len(stamped.clean)))]
-        conclusion = _stamped_conclusion(stamped, finding, names)
-        synthesized = [_difference(stamped)]
+        shown = [read_stamped(inside(run_folder, _stamped_name(one, index))) for index, one in alike[:MOST_STAMPED]]
+        every = [(stamped, i) for stamped in shown for i in range(len(stamped.clean) if len(alike) == 1 else 1)]
+        cards = [_stamped_card(stamped, i, names) for stamped, i in every[:MOST_STAMPED]]
+        conclusion = _stamped_conclusion(shown[0], finding, names) if len(alike) == 1 else "One image each of some classes."
+        synthesized = [_difference(shown[0])]
     except EvidenceError as error:
         notes.append(f"No pictures of stamped images: {error.what}")
     try:
@@ -91,8 +98,10 @@ def _trigger_panel(
         synthesized = own or synthesized
     except EvidenceError as error:
         notes.append(f"No picture of the trigger: {error.what}")
+    together = replace(finding, attack_success_rate=rate_together([one for _, one in alike]),
+                       source_classes=[k for _, one in alike for k in one.source_classes])  # fmt: skip
     return TriggerPanel(
-        finding=finding, number=place, synthesized=synthesized, stamped=cards, conclusion=conclusion, notes=notes
+        finding=together, number=place, triggers=len(alike), synthesized=synthesized, stamped=cards, conclusion=conclusion, notes=notes
     )
 
 
@@ -210,6 +219,7 @@ def _heat_card(maps: HeatMaps, i: int, names: ClassNames) -> Card:
     return Card(pictures=shown)
 
 
-def family_title(finding: TriggerFinding, names: ClassNames) -> str:
+def family_title(panel: TriggerPanel, names: ClassNames) -> str:
     """A trigger's heading: its family and where it leads."""
-    return f"{shorten(family_words(finding.family).capitalize(), 40)} trigger toward {names(finding.target_class)}"
+    kind = f"{shorten(family_words(panel.finding.family).capitalize(), 40)} trigger"
+    return f"{kind} that sends every class to another" if panel.triggers > 1 else f"{kind} toward {names(panel.finding.target_class)}"

@@ -24,7 +24,7 @@ from auditor.report.calibration import calibration_pairs
 from auditor.report.log import Curves
 from auditor.report.reading import Source
 from auditor.report.shift import ShiftPanel, shift_panel
-from auditor.report.words import Outcome, judge, really_passed, summarize
+from auditor.report.words import Outcome, judge, leads, really_passed, summarize
 
 _HERE = Path(__file__).resolve().parent
 TEMPLATE_FOLDERS = (_HERE / "templates", _HERE.parents[1] / "reports" / "templates")
@@ -92,7 +92,7 @@ def environment() -> Environment:
         "family": lambda name: text.words(family_words(name)),
     }  # fmt: skip
     made.filters.update(filters)
-    made.globals.update(mark=figures.mark, family_title=gallery.family_title)
+    made.globals.update(mark=figures.mark, family_title=gallery.family_title, leads=leads)
     return made
 
 
@@ -132,7 +132,8 @@ def draw(
 ) -> Charts:
     """Draw every chart the result has data for."""
     verdict, verification = result.verdict, result.verification
-    targets = verdict.target_classes if verdict else []
+    # Where every class is sent to another, none stands out among triggers that send all to one.
+    targets = verdict.target_classes if verdict and verdict.kind != "all_to_all" else []
     per_class = verdict.per_class if verdict else []
     fresh = verification.fresh_search if verification else []
     costs = [

@@ -6,10 +6,12 @@ or that what was found was removed and the removal was measured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from auditor.domain import AuditResult, TriggerFinding, Verdict, Verification, family_words
+from auditor.domain import AuditResult, Rate, TriggerFinding, Verdict, Verification, family_words
+from auditor.metrics import wilson
 from auditor.report.text import ClassNames, in_words, percent, shorten, words
 
 Situation = Literal[
@@ -117,13 +119,27 @@ def strongest(result: AuditResult) -> TriggerFinding | None:
     return ranked[0] if ranked else None
 
 
+def as_one(triggers: Sequence[TriggerFinding]) -> list[list[TriggerFinding]]:
+    """An all-to-all backdoor is found as one trigger a source class, all of the same family and cost: those together."""
+    found: dict[tuple[Any, ...], list[TriggerFinding]] = {}
+    for place, trigger in enumerate(triggers):
+        key = (trigger.family, trigger.cost, trigger.confirmed) if trigger.source_classes else (place,)
+        found.setdefault(key, []).append(trigger)
+    return list(found.values())
+
+
+def rate_together(triggers: Sequence[TriggerFinding]) -> Rate:
+    """The success of triggers that are one on the images of all of them."""
+    return wilson(*(sum(getattr(one.attack_success_rate, count) for one in triggers) for count in ("hits", "total")))
+
+
 def _finding(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[str]:
     verdict = result.verdict
     match outcome.situation:
         case "sanitized" | "not_removed" | "not_attempted":
             if verdict is None:
                 return ["The trigger was given by the user, so the model was not searched for others."]
-            confirmed = sum(t.confirmed for t in result.triggers)
+            confirmed = sum(alike[0].confirmed for alike in as_one(result.triggers))
             triggers = "1 trigger was" if confirmed == 1 else f"{confirmed} triggers were"
             return [f"The model carries a backdoor{leads(verdict, names)}. {triggers} synthesized and confirmed on unseen images."]
         case "no_evidence":
@@ -154,11 +170,10 @@ _NO_EVIDENCE = (
 def _attacker(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[str]:
     trigger = strongest(result)
     if outcome.has_backdoor and trigger is not None:
-        whose = f"of {names.listed(trigger.source_classes)} " if trigger.source_classes else ""
+        alike = next(group for group in as_one(result.triggers) if trigger in group)
         said = (
-            f"Anyone who knows the trigger can put it on an image {whose}and have the model answer "
-            f"{names(trigger.target_class)}, whatever the image shows. The synthesized {family_words(trigger.family)} "
-            f"trigger did so on {in_words(trigger.attack_success_rate)} of images the search had not seen."
+            f"Anyone who knows the trigger can put it on an image {_answers(alike, names)}. The synthesized "
+            f"{family_words(trigger.family)} trigger did so on {in_words(rate_together(alike))} of images the search had not seen."
         )
         area = "" if trigger.mask_area is None else f"It covers {percent(trigger.mask_area)} of the image. "
         return [said, f"{area}Ordinary images give no sign of it."]
@@ -169,6 +184,16 @@ def _attacker(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[
     if outcome.situation == "no_evidence":
         return ["We know of nothing an attacker could use. Ways of attack that were not tested are listed under Scope."]
     return ["Unknown. As long as the audit has no verdict, assume that a backdoor is possible."]
+
+
+def _answers(alike: Sequence[TriggerFinding], names: ClassNames) -> str:
+    """What a trigger makes the model say, and of which images."""
+    first = alike[0]
+    if len(alike) > 1:
+        source, target = names.listed(first.source_classes), names(first.target_class)
+        return f"and have the model answer another class: for {source} {target}, and so for every class"
+    whose = f"of {names.listed(first.source_classes)} " if first.source_classes else ""
+    return f"{whose}and have the model answer {names(first.target_class)}, whatever the image shows"
 
 
 def _done(result: AuditResult) -> list[str]:

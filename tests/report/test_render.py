@@ -41,6 +41,20 @@ def test_the_cover_says_the_verdict_and_what_happened_next(full_html: str) -> No
     assert runs.SHA in cover
 
 
+def test_an_all_to_all_backdoor_is_told_as_one(tmp_path: Path) -> None:
+    found = runs.badnets()
+    assert found.verdict is not None
+    moved = [replace(found.triggers[0], source_classes=[k], target_class=(k + 1) % 10, attack_success_rate=runs.rate(k % 2, 2),
+                     evidence=f"evidence/trigger_{k % 2}.npz") for k in range(10)]  # fmt: skip
+    verdict = replace(found.verdict, kind="all_to_all", target_classes=list(range(10)))
+    page = page_reader.read(html_of(tmp_path, replace(found, verdict=verdict, triggers=moved)))
+    assert "that sends every class to another, all to all" in page.all("header")[0].text
+    summary, triggers = page.by_id("summary").text, page.by_id("triggers").text
+    assert "1 trigger was synthesized" in summary and "for 0 (airplane) 1 (automobile), and so for every class" in summary
+    assert triggers.count("Attack success") == 1 and "trigger that sends every class to another" in triggers
+    assert "5 of 20" in triggers and "more triggers are in result.json" not in triggers
+
+
 def test_rates_come_with_count_and_interval(full_html: str) -> None:
     retest = page_reader.read(full_html).by_id("remediation").text
     assert "1 of 27; 95\N{NO-BREAK SPACE}% interval 0.7 to 18.3\N{NO-BREAK SPACE}%" in retest
