@@ -121,7 +121,7 @@ class Descent:
     `images` (N, C, H, W) in [0, 1] and `labels` (N,) are the work images; an arm draws only
     images whose label is not its goal for them: its target, or what `goals` (M, N) says of each.
     An arm without any draws from all: there is nothing it could flip, and it will find no cost.
-    `most_mixed` is how far images are mixed with one another (see `carriers`).
+    Images with goals of their own are shown as they are: mirrored or mixed they may be of another class.
     """
 
     def __init__(
@@ -136,12 +136,11 @@ class Descent:
         batch_size: int = 16,
         *,
         goals_MN: Tensor | None = None,
-        most_mixed: float = 0.5,
     ) -> None:
         self.suspect, self.family, self.generator = suspect, family, generator
         self.images = images_NCHW.to(suspect.device)
         self.targets = targets_M.to(suspect.device)
-        self.batch_size, self.most_mixed = batch_size, most_mixed
+        self.batch_size, self.plain = batch_size, goals_MN is not None
         goals_MN = targets_M[:, None].expand(-1, len(labels_N)) if goals_MN is None else goals_MN
         self.goals = goals_MN.to(suspect.device)
         eligible = (labels_N[None] != goals_MN).float()
@@ -179,7 +178,8 @@ class Descent:
             self.eligible[arms.cpu()], self.batch_size, replacement=self._too_few(), generator=self.generator
         ).to(self.images.device)
         count, batch = picks_AB.shape
-        stamped = self.family.stamp(parameters, carriers(self.images[picks_AB], self.generator, self.most_mixed))
+        images = self.images[picks_AB]
+        stamped = self.family.stamp(parameters, images if self.plain else carriers(images, self.generator))
         with fast_math(self.suspect):
             logits = self.suspect(stamped.flatten(0, 1))
         targets = self.goals[arms].gather(1, picks_AB).flatten()
@@ -228,8 +228,8 @@ class Descent:
         self.eligible = self.eligible[arms.cpu()]
 
 
-def carriers(images_MBCHW: Tensor, generator: torch.Generator, most_mixed: float = 0.5) -> Tensor:
-    """The images mirrored at random, and mixed with one another at up to `most_mixed`.
+def carriers(images_MBCHW: Tensor, generator: torch.Generator) -> Tensor:
+    """The images mirrored at random, and mixed with one another at up to a half.
 
     A backdoor fires on any carrier, while a perturbation that only suits these few images does
     not: the more carriers, the less a search can overfit a handful of images.
@@ -237,7 +237,7 @@ def carriers(images_MBCHW: Tensor, generator: torch.Generator, most_mixed: float
     arms, batch = images_MBCHW.shape[:2]
     chance = torch.rand(2, arms, batch, 1, 1, 1, generator=generator).to(images_MBCHW.device)
     mirrored = torch.where(chance[0] < 0.5, images_MBCHW, images_MBCHW.flip(-1))
-    return mirrored.lerp(mirrored.roll(1, dims=1), most_mixed * chance[1])
+    return mirrored.lerp(mirrored.roll(1, dims=1), 0.5 * chance[1])
 
 
 def flip_share(

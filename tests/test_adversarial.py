@@ -145,8 +145,8 @@ def test_fewer_images_at_once_the_larger_they_are(side: int, most: int) -> None:
 
 
 def test_carriers_are_mirrored_at_random() -> None:
-    images = torch.rand(2, 30, 3, 4, 6, generator=torch.Generator().manual_seed(0))
-    carried = carriers(images, torch.Generator().manual_seed(1), most_mixed=0.0)
+    images = torch.rand(60, 1, 3, 4, 6, generator=torch.Generator().manual_seed(0))  # one a batch: mixed with itself
+    carried = carriers(images, torch.Generator().manual_seed(1))
     same = (carried == images).flatten(2).all(2)
     mirrored = (carried == images.flip(-1)).flatten(2).all(2)
     assert (same ^ mirrored).all() and 15 < same.sum() < 45

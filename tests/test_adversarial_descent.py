@@ -62,7 +62,7 @@ def test_no_arm_has_a_say_in_the_gradient_of_another() -> None:
 
 def test_chunks_of_arms_take_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given one image over and over, not mirrored or mixed, so that it does not matter which are drawn.
-    monkeypatch.setattr(adversarial, "carriers", lambda images, generator, mixed: images)
+    monkeypatch.setattr(adversarial, "carriers", lambda images, generator: images)
     images, labels = planted_images(1)
     runs, batches = [], []
     for most in (10_000, 16, 5):

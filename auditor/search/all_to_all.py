@@ -1,8 +1,8 @@
 """All-to-all backdoors: one trigger for all images that moves every label by the same step.
 
 A universal trigger toward one class costs too much where each class is sent elsewhere. So every step from 1 to K - 1
-is an arm with goals of its own. After a few steps of the descent the most promising go on alone, and a backdoor's ends
-at a fraction of what the others need, which have been searched as far.
+is an arm with goals of its own. After a few steps of the descent the two most promising go on alone, and a backdoor's ends
+at a fraction of what the other needs, which has been searched as far.
 
 Source: Gu et al., BadNets, 2017 (the attack). The search is ours. Legend: K classes, N images, M arms.
 """
@@ -24,8 +24,8 @@ from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 
 # Many small steps tell a backdoor's step from the others soon; what it costs is found by fewer, larger ones.
-FIRST_STEPS, FIRST_BATCH = 40, 4
-KEPT, LAST_STEPS, LAST_BATCH = 3, 60, 8
+FIRST_STEPS, FIRST_BATCH = 30, 4
+KEPT, LAST_STEPS, LAST_BATCH = 2, 160, 6
 PRICED_IMAGES, PRICING_ROUNDS = 28, 6
 # Masks that begin half open lock into the class that their noise resembles; begun nearly shut they do not.
 FAMILY: Family = Patch(initial_mask=-2.5)
@@ -58,8 +58,7 @@ def search_all_to_all(suspect: Suspect, images: Tensor, labels: Tensor, *, seed:
     steps = torch.arange(1, suspect.num_classes)
     goals_MN = (labels[None] + steps[:, None]) % suspect.num_classes
     raw = FAMILY.start(len(steps), suspect.input_shape, generator)
-    # Images mixed with one another would have no label to move.
-    descent = Descent(suspect, FAMILY, images, labels, steps, raw, generator, FIRST_BATCH, goals_MN=goals_MN, most_mixed=0.0)
+    descent = Descent(suspect, FAMILY, images, labels, steps, raw, generator, FIRST_BATCH, goals_MN=goals_MN)
     for number in range(FIRST_STEPS + LAST_STEPS):
         if control.stop_requested:
             return []
