@@ -15,7 +15,8 @@ from auditor.domain import AuditResult, Change, TriggerFinding, Verification, fa
 from auditor.events import FileWritten
 from auditor.normalizations import normalization_words
 from auditor.report.text import ClassNames, byte_size, duration, in_words, number, points, words
-from auditor.report.words import as_one, judge, leads, rate_together
+from auditor.report.triggers import as_one, leads, rate_together
+from auditor.report.words import judge
 from auditor.request import Request
 
 MOST_ROWS = 8

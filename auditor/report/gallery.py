@@ -25,7 +25,7 @@ from auditor.report.evidence import (
     read_trigger,
 )
 from auditor.report.text import ClassNames, number, shorten
-from auditor.report.words import as_one, rate_together
+from auditor.report.triggers import as_one, rate_together
 
 MOST_TRIGGERS = 8
 MOST_STAMPED = 6

@@ -24,7 +24,8 @@ from auditor.report.calibration import calibration_pairs
 from auditor.report.log import Curves
 from auditor.report.reading import Source
 from auditor.report.shift import ShiftPanel, shift_panel
-from auditor.report.words import Outcome, judge, leads, really_passed, summarize
+from auditor.report.triggers import leads
+from auditor.report.words import Outcome, judge, really_passed, summarize
 
 _HERE = Path(__file__).resolve().parent
 TEMPLATE_FOLDERS = (_HERE / "templates", _HERE.parents[1] / "reports" / "templates")

@@ -6,13 +6,12 @@ or that what was found was removed and the removal was measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from auditor.domain import AuditResult, Rate, TriggerFinding, Verdict, Verification, family_words
-from auditor.metrics import wilson
+from auditor.domain import AuditResult, Verification, family_words
 from auditor.report.text import ClassNames, in_words, percent, shorten, words
+from auditor.report.triggers import answers, as_one, leads, rate_together, strongest
 
 Situation = Literal[
     "not_opened", "not_run", "interrupted", "no_verdict", "inconclusive", "no_evidence",
@@ -111,28 +110,6 @@ def summarize(result: AuditResult, outcome: Outcome, names: ClassNames) -> Summa
     )
 
 
-def strongest(result: AuditResult) -> TriggerFinding | None:
-    """The trigger to name first: confirmed before not, then by its success on unseen images."""
-    ranked = sorted(
-        result.triggers, key=lambda t: (t.confirmed, t.attack_success_rate.rate or 0.0, -t.cost), reverse=True
-    )
-    return ranked[0] if ranked else None
-
-
-def as_one(triggers: Sequence[TriggerFinding]) -> list[list[TriggerFinding]]:
-    """An all-to-all backdoor is found as one trigger a source class, all of the same family and cost: those together."""
-    found: dict[tuple[Any, ...], list[TriggerFinding]] = {}
-    for place, trigger in enumerate(triggers):
-        key = (trigger.family, trigger.cost, trigger.confirmed) if trigger.source_classes else (place,)
-        found.setdefault(key, []).append(trigger)
-    return list(found.values())
-
-
-def rate_together(triggers: Sequence[TriggerFinding]) -> Rate:
-    """The success of triggers that are one on the images of all of them."""
-    return wilson(*(sum(getattr(one.attack_success_rate, count) for one in triggers) for count in ("hits", "total")))
-
-
 def _finding(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[str]:
     verdict = result.verdict
     match outcome.situation:
@@ -154,13 +131,6 @@ def _finding(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[s
     return ["The audit stopped before it reached a verdict."]
 
 
-def leads(verdict: Verdict, names: ClassNames) -> str:
-    """Where a backdoor leads, to follow what names it; empty where that is not known."""
-    if verdict.kind == "all_to_all":
-        return " that sends every class to another"
-    return f" toward {names.listed(verdict.target_classes)}" if verdict.target_classes else ""
-
-
 _NO_EVIDENCE = (
     "The searches listed under Scope found no trigger that stands out. This is not proof of absence: "
     "a backdoor of a kind that was not searched for would not show."
@@ -172,7 +142,7 @@ def _attacker(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[
     if outcome.has_backdoor and trigger is not None:
         alike = next(group for group in as_one(result.triggers) if trigger in group)
         said = (
-            f"Anyone who knows the trigger can put it on an image {_answers(alike, names)}. The synthesized "
+            f"Anyone who knows the trigger can put it on an image {answers(alike, names)}. The synthesized "
             f"{family_words(trigger.family)} trigger did so on {in_words(rate_together(alike))} of images the search had not seen."
         )
         area = "" if trigger.mask_area is None else f"It covers {percent(trigger.mask_area)} of the image. "
@@ -184,16 +154,6 @@ def _attacker(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[
     if outcome.situation == "no_evidence":
         return ["We know of nothing an attacker could use. Ways of attack that were not tested are listed under Scope."]
     return ["Unknown. As long as the audit has no verdict, assume that a backdoor is possible."]
-
-
-def _answers(alike: Sequence[TriggerFinding], names: ClassNames) -> str:
-    """What a trigger makes the model say, and of which images."""
-    first = alike[0]
-    if len(alike) > 1:
-        source, target = names.listed(first.source_classes), names(first.target_class)
-        return f"and have the model answer another class: for {source} {target}, and so for every class"
-    whose = f"of {names.listed(first.source_classes)} " if first.source_classes else ""
-    return f"{whose}and have the model answer {names(first.target_class)}, whatever the image shows"
 
 
 def _done(result: AuditResult) -> list[str]:

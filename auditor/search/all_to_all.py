@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from auditor.adversarial import ENOUGH_SHARE, Descent, Family, tighten
+from auditor.adversarial import Descent, Family
 from auditor.events import Control
+from auditor.pricing import ENOUGH_SHARE, tighten
 from auditor.search.patch import Patch
 from auditor.search.synthesis import evenly, family_seed, promise
 from auditor.suspect import Suspect

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from auditor.adversarial import ENOUGH_SHARE, Descent, tighten
+from auditor.adversarial import Descent
 from auditor.events import Control, Event, Notice
+from auditor.pricing import ENOUGH_SHARE, tighten
 from auditor.search.all_to_all import FAMILY, PRICING_ROUNDS, Shift, arrays, search_all_to_all
 from auditor.search.synthesis import family_seed
 from auditor.suspect import Suspect

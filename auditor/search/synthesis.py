@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.adversarial import ENOUGH_SHARE, Descent, Family, tighten
+from auditor.adversarial import Descent, Family
 from auditor.errors import UsageError
 from auditor.events import Control, Event, SearchStep
+from auditor.pricing import ENOUGH_SHARE, tighten
 from auditor.search import FAMILIES
 from auditor.search.shared import SharedSearch
 from auditor.suspect import Suspect

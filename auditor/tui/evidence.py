@@ -22,7 +22,7 @@ from auditor.report.evidence import (
     read_stamped,
     read_trigger,
 )
-from auditor.report.words import strongest
+from auditor.report.triggers import strongest
 from auditor.tui.pictures import Pixels, checkered, overlaid, tinted
 
 MOST_SAMPLES = 6

@@ -6,7 +6,8 @@ from rich.text import Text
 
 from auditor.domain import Attention
 from auditor.report.text import number, percent
-from auditor.report.words import judge, leads
+from auditor.report.triggers import leads
+from auditor.report.words import judge
 from auditor.tui.state import RunState
 from auditor.tui.text import DONE, FAILED, NOTE, STYLES, WARNING, interval_text, marked, shown
 

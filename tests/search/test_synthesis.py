@@ -11,9 +11,10 @@ import torch
 from planted import CLASSES, SIDE, TARGET, corner_mask, planted, planted_images
 from torch import nn
 
-from auditor.adversarial import ENOUGH_SHARE, Family
+from auditor.adversarial import Family
 from auditor.errors import UsageError
 from auditor.events import Control, SearchStep, drain
+from auditor.pricing import ENOUGH_SHARE
 from auditor.search import FAMILIES
 from auditor.search.additive import Additive
 from auditor.search.patch import Patch

@@ -12,7 +12,7 @@ from textual.widgets import Button, Footer, Static
 
 from auditor.domain import TriggerFinding, family_words
 from auditor.report.text import percent
-from auditor.report.words import strongest
+from auditor.report.triggers import strongest
 from auditor.tui.evidence import Evidence, Sample
 from auditor.tui.screens.base import StateScreen
 from auditor.tui.state import RunState
