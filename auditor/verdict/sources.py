@@ -24,7 +24,7 @@ from auditor.verdict.decision import ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED, Decis
 from auditor.verdict.pairs import pair_standings
 
 STANDS_OUT = 5.0  # what honest models reach, and backdoored ones: benchmarks/RESULTS.md, "sources"
-SHIFT_RATIO = 0.2  # of the other steps' median cost
+SHIFT_RATIO = 0.1  # of the other steps' median cost
 FEWEST_STEPS = 2
 LEAST_RATIO, LEAST_COST = 1e-3, 1e-12
 STRONGEST, NEARER = 6.0, 0.75
