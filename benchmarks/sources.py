@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from auditor.events import Control, drain
-from auditor.images.split import split
+from auditor.images import split, within_work
 from auditor.search.sources import MOST_CLASSES, search_sources
 from auditor.suspect import Suspect
 from auditor.verdict import pairs
@@ -64,12 +64,13 @@ def measure(model: Row, count: int, seed: int) -> Row:
 def opened(model: Row, count: int, seed: int) -> tuple[Suspect, Tensor, Tensor, tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """A model of the zoo, the images and labels a scan would be handed, and which of them it searches and confirms on."""
     data, built = sample(model, count, seed), load_model(Path(model["path"]).parent)
-    work, unseen = split(data.images.permute(0, 2, 3, 1).numpy(), data.labels.numpy(), seed).folds[0]
+    pixels, labels = data.images.permute(0, 2, 3, 1).numpy(), data.labels.numpy()
+    fit, hold = within_work(pixels, labels, split(pixels, labels, seed), seed)
     meta = model["normalization"]
     _, channels, height, width = data.images.shape
     suspect = Suspect(built.net, num_classes=len(data.class_names), input_shape=(channels, height, width),
                       mean=tuple(meta["mean"]), std=tuple(meta["std"]))  # fmt: skip
-    return suspect, data.images.float() / 255, data.labels, (work, unseen)
+    return suspect, data.images.float() / 255, data.labels, (fit, hold)
 
 
 def _short(value: float) -> float | None:

@@ -4,6 +4,6 @@ Images are decoded in this process under strict limits; nothing is unpickled.
 """
 
 from auditor.images.clean import CleanImages
-from auditor.images.split import Split, split
+from auditor.images.split import Split, split, within_work
 
-__all__ = ["CleanImages", "Split", "split"]
+__all__ = ["CleanImages", "Split", "split", "within_work"]

@@ -21,6 +21,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.float32]
 Basis = Literal["held_out", "cross_fitted"]
 
 VERIFY_SHARE = 0.3
+CONFIRM_SHARE = 0.25  # of the work images
 HELD_OUT_FROM = 30
 FOLDS = 3
 FEW_A_CLASS = 5
@@ -63,6 +64,14 @@ def split(
     if len(groups) >= HELD_OUT_FROM:
         return _held_out(strata, verify_share, notices)
     return _cross_fitted(strata, len(images), min(FOLDS, len(groups)), notices)
+
+
+def within_work(images: Sequence[Pixels] | Pixels, labels: Labels, outer: Split, seed: int) -> tuple[Labels, Labels]:
+    """The work images (indices into all) that a search sees, and those that confirm what it finds."""
+    work = np.asarray(outer.work)
+    inner = split([images[i] for i in work], labels[work], seed + 1, verify_share=CONFIRM_SHARE)
+    fit, hold = inner.folds[0] if inner.folds else (np.arange(len(work)), np.arange(0))
+    return work[fit], work[hold]
 
 
 Group = list[int]

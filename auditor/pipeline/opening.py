@@ -17,12 +17,11 @@ from auditor.checkpoint.gate import Opened, inspect_file, open_checkpoint
 from auditor.domain import Architecture, Normalization, Verdict
 from auditor.errors import InputError, UnsafeCheckpointError, printable
 from auditor.events import ModelOpened, Notice
-from auditor.images import CleanImages, split
+from auditor.images import CleanImages, split, within_work
 from auditor.normalizations import known_normalization, normalization_words
 from auditor.pipeline.session import Session, Steps, as_indices, choose_device
 from auditor.suspect import Suspect
 
-FIT_SHARE_HELD = 0.25
 FEW_IMAGES = 20
 
 
@@ -229,11 +228,8 @@ def _split(session: Session) -> Steps:
         labels = clean.labels
     session.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
     session.split = split(clean.images, labels, request.seed)
-    work = np.asarray(session.split.work)
-    pixels = [clean.images[i] for i in work]
-    inner = split(pixels, labels[work], request.seed + 1, verify_share=FIT_SHARE_HELD)
-    fit, hold = inner.folds[0] if inner.folds else (np.arange(len(work)), np.arange(0))
-    session.fit, session.hold = as_indices(work[fit]), as_indices(work[hold])
+    fit, hold = within_work(clean.images, labels, session.split, request.seed)
+    session.fit, session.hold = as_indices(fit), as_indices(hold)
     session.update(images=clean.summary(session.split, session.conversions))
     for message in session.split.notices:
         yield Notice(message=message)

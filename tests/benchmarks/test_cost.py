@@ -21,6 +21,10 @@ def test_the_parts_add_up_and_every_family_has_one() -> None:
     assert set(row["parts"]) == {"shared", *PROFILES["quick"].families} and row["searched"] == 6
 
 
+def test_standard_searches_few_classes_for_all_to_all_too() -> None:
+    assert "all to all" in cost.measure(6, "standard", 20)["parts"] and "all to all" not in cost.measure(17, "standard", 20)["parts"]
+
+
 def test_many_classes_are_not_all_searched() -> None:
     assert cost.measure(100, "quick", 20)["searched"] < 40
 
