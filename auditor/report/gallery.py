@@ -49,11 +49,11 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerPanel:
-    """One trigger: `triggers` of the result are one, with the rates of all of them in `finding`."""
+    """One trigger; `members` of the result's are this one, and `finding` has the rate and the sources of all of them."""
 
     finding: TriggerFinding
     number: int
-    triggers: int
+    members: int
     synthesized: list[Picture]
     stamped: list[Card]
     conclusion: str
@@ -71,22 +71,18 @@ class AttentionPanel:
 def trigger_panels(result: AuditResult, run_folder: Path, names: ClassNames) -> list[TriggerPanel]:
     """A panel for each trigger, confirmed ones first, at most eight; triggers that are one share theirs."""
     groups = sorted(as_one(result.triggers), key=lambda alike: not alike[0].confirmed)
-    index = {id(finding): place for place, finding in enumerate(result.triggers)}
-    return [
-        _trigger_panel(place, [(index[id(finding)], finding) for finding in alike], run_folder, names)
-        for place, alike in enumerate(groups[:MOST_TRIGGERS], start=1)
-    ]
+    return [_trigger_panel(place, alike, result, run_folder, names) for place, alike in enumerate(groups[:MOST_TRIGGERS], start=1)]
 
 
 def _trigger_panel(
-    place: int, alike: Sequence[tuple[int, TriggerFinding]], run_folder: Path, names: ClassNames
+    place: int, alike: Sequence[TriggerFinding], result: AuditResult, run_folder: Path, names: ClassNames
 ) -> TriggerPanel:  # fmt: skip
     synthesized: list[Picture] = []
     cards: list[Card] = []
     notes: list[str] = []
-    conclusion, finding = "", alike[0][1]
+    conclusion, finding = "", alike[0]
     try:
-        shown = [read_stamped(inside(run_folder, _stamped_name(one, index))) for index, one in alike[:MOST_STAMPED]]
+        shown = [read_stamped(inside(run_folder, _stamped_name(one, result.triggers.index(one)))) for one in alike[:MOST_STAMPED]]
         every = [(stamped, i) for stamped in shown for i in range(len(stamped.clean) if len(alike) == 1 else 1)]
         cards = [_stamped_card(stamped, i, names) for stamped, i in every[:MOST_STAMPED]]
         conclusion = _stamped_conclusion(shown[0], finding, names) if len(alike) == 1 else "One image each of some classes."
@@ -98,10 +94,10 @@ def _trigger_panel(
         synthesized = own or synthesized
     except EvidenceError as error:
         notes.append(f"No picture of the trigger: {error.what}")
-    together = replace(finding, attack_success_rate=rate_together([one for _, one in alike]),
-                       source_classes=[k for _, one in alike for k in one.source_classes])  # fmt: skip
+    together = replace(finding, attack_success_rate=rate_together(alike),
+                       source_classes=[k for one in alike for k in one.source_classes])  # fmt: skip
     return TriggerPanel(
-        finding=together, number=place, triggers=len(alike), synthesized=synthesized, stamped=cards, conclusion=conclusion, notes=notes
+        finding=together, number=place, members=len(alike), synthesized=synthesized, stamped=cards, conclusion=conclusion, notes=notes
     )
 
 
@@ -222,4 +218,4 @@ def _heat_card(maps: HeatMaps, i: int, names: ClassNames) -> Card:
 def family_title(panel: TriggerPanel, names: ClassNames) -> str:
     """A trigger's heading: its family and where it leads."""
     kind = f"{shorten(family_words(panel.finding.family).capitalize(), 40)} trigger"
-    return f"{kind} that sends every class to another" if panel.triggers > 1 else f"{kind} toward {names(panel.finding.target_class)}"
+    return f"{kind} that sends every class to another" if panel.members > 1 else f"{kind} toward {names(panel.finding.target_class)}"
