@@ -46,9 +46,9 @@ def measure(model: Row, count: int, seed: int) -> Row:
     """Search one model on the images a scan would be handed, confirming on those that are held out."""
     suspect, images, labels, (work, unseen) = opened(model, count, seed)
     began = time.perf_counter()
-    found = drain(search_sources(suspect, images[work], labels[work], seed=seed, control=Control()))
+    found = drain(search_sources(suspect, images[work], labels[work], seed=seed, control=Control(), with_steps=False))
     seconds, passed = time.perf_counter() - began, suspect.meter.forward_images
-    leads = [lead for lead in weigh_sources(suspect, found, images[unseen], labels[unseen]) if lead.kind == "source_specific"]
+    leads = weigh_sources(suspect, found, images[unseen], labels[unseen])
     row: Row = {
         "model": model["name"], "images": count, "seed": seed, "split": model["split"], "base": initialisation(model),
         "architecture": model["architecture"], "honest": model["honest"], "attack": model["attack"], "target": model["target"],

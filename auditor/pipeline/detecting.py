@@ -76,7 +76,7 @@ def _search_and_decide(session: Session) -> Steps:
                       session.request.targets, bank_for(session, session.request.profile, prior))  # fmt: skip
     if decision.verdict.label == "backdoored" and session.request.profile == "deep":
         return (yield from _with_removability(session, decision, found))
-    return decision if decision.verdict.label == "backdoored" else (yield from _with_sources(session, decision))
+    return decision if decision.verdict.label == "backdoored" else (yield from _search_sources(session, decision))
 
 
 def _with_removability(session: Session, decision: Decision, found: SearchResult) -> Steps:
@@ -97,15 +97,16 @@ def _prior(suspect: Suspect) -> NDArray[np.float64] | None:
         return None
 
 
-def _with_sources(session: Session, decision: Decision) -> Steps:
-    """What triggers that mind where an image comes from add: those of all to all except in the quick profile, those of
-    one source class where asked."""
+def _search_sources(session: Session, decision: Decision) -> Steps:
+    """What triggers that mind where an image comes from add: those of one source class where asked, those of all to all
+    except in the quick profile and where only some targets are searched for."""
     request, fit, hold = session.request, session.fit, session.hold
     with_pairs = request.sources or request.profile == "deep"
-    if session.model.num_classes > MOST_CLASSES or (request.profile == "quick" and not with_pairs):
+    with_steps = (request.profile != "quick" or with_pairs) and not request.targets
+    if session.model.num_classes > MOST_CLASSES or not (with_pairs or with_steps):
         return decision
     found = yield from search_sources(session.model, session.images[fit], session.labels[fit], seed=request.seed,
-                                      control=session.control, with_pairs=with_pairs)  # fmt: skip
+                                      control=session.control, with_pairs=with_pairs, with_steps=with_steps)  # fmt: skip
     leads = weigh_sources(session.model, found, session.images[hold], session.labels[hold], request.targets)
     return with_sources(decision, found, leads, session.class_names)
 

@@ -33,29 +33,31 @@ PAIR_STEPS, PAIR_BATCH = 60, 4  # images of one class are few enough to meet a s
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceSearch:
-    """`cost` (K, K) from class (row) to class (column), NaN where there were no images or pairs were not asked for;
+    """`cost` (K, K) from class (row) to class (column), NaN where there were no images or pairs were not searched;
     `pairs` are the triggers of those that work. `complete` is False when the time ran out."""
 
     cost: NDArray[np.float64]
     pairs: dict[tuple[int, int], Trigger] = field(default_factory=dict)
     shifts: list[Shift] = field(default_factory=list)
     with_pairs: bool = True
+    with_steps: bool = True
     complete: bool = True
 
 
 def search_sources(
-    suspect: Suspect, images: Tensor, labels: Tensor, *, seed: int, control: Control, with_pairs: bool = True
+    suspect: Suspect, images: Tensor, labels: Tensor, *, seed: int, control: Control, with_pairs: bool = True,
+    with_steps: bool = True,
 ) -> Generator[Event, None, SourceSearch]:  # fmt: skip
-    """Both searches on `images` (N, C, H, W) in [0, 1], or without pairs that for all-to-all alone; images that the
-    suspect gets wrong are left out."""
+    """Pairs of a source and a target class, and the steps of an all-to-all backdoor, on `images` (N, C, H, W) in
+    [0, 1]; those that the suspect gets wrong are left out."""
     right = torch.from_numpy(suspect.predict(images)) == labels
     images, labels = images[right], labels[right]
     shifts: list[Shift] = []
-    if len(images) >= FEWEST_IMAGES:
+    if with_steps and len(images) >= FEWEST_IMAGES:
         yield Notice(message="Searching for a trigger that moves every class to another.")
         shifts = search_all_to_all(suspect, images, labels, seed=seed, control=control)
     nothing = np.full((suspect.num_classes, suspect.num_classes), np.nan)
-    found = SourceSearch(cost=nothing, shifts=shifts, with_pairs=with_pairs, complete=not control.stop_requested)
+    found = SourceSearch(cost=nothing, shifts=shifts, with_pairs=with_pairs, with_steps=with_steps, complete=not control.stop_requested)
     return (yield from _search_pairs(suspect, images, labels, found, seed, control)) if with_pairs else found
 
 

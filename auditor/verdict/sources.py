@@ -81,7 +81,7 @@ def weigh_sources(
     With `targets` only pairs toward those classes can.
     """
     leads, said = [], torch.from_numpy(suspect.predict(images))
-    if (shift := standing_shift(found.shifts)) is not None and not targets:
+    if (shift := standing_shift(found.shifts)) is not None:
         best, ratio = shift
         triggers = [_stronger(t, 1 / ratio) for t in best.triggers(suspect.num_classes)]
         right = said == labels  # another image's class is not moved to where its label would be
@@ -113,9 +113,10 @@ def _lead(kind: BackdoorKind, triggers: list[Trigger], standing: float, suspect:
 def with_sources(decision: Decision, found: SourceSearch, leads: Sequence[SourceLead], class_names: Sequence[str]) -> Decision:
     """The decision with what the source search adds: a confirmed lead makes it a backdoor, another one a suspicion."""
     verdict = decision.verdict
-    searched = (ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED) if found.with_pairs else (ALL_TO_ALL_UNTESTED,)
+    searched = [line for line, done in ((SOURCE_UNTESTED, found.with_pairs), (ALL_TO_ALL_UNTESTED, found.with_steps)) if done]
     untested = [line for line in verdict.untested if line not in searched]
-    untested.append("All-to-all backdoors that do not move every class by the same step were not searched for.")
+    if found.with_steps:
+        untested.append("All-to-all backdoors that do not move every class by the same step were not searched for.")
     if not found.complete:
         untested.append("Backdoors that mind where an image comes from were not searched for to the end: the time ran out.")
     verdict = replace(verdict, untested=untested)

@@ -16,10 +16,10 @@ from auditor.suspect import Suspect
 from auditor.verdict.decision import ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED
 
 
-def verdict(suspect: Suspect, *, profile: Profile = "standard", sources: bool = False) -> Verdict:
+def verdict(suspect: Suspect, *, profile: Profile = "standard", sources: bool = False, targets: list[int] | None = None) -> Verdict:
     images, labels = planted_images(96)
     every = np.arange(len(images))
-    request = Request(model="planted", clean="planted", profile=profile, sources=sources)
+    request = Request(model="planted", clean="planted", profile=profile, sources=sources, targets=targets)
     session = Session(request=request, control=Control(), result=new_result(request, "cpu"), suspect=suspect,
                       images=images, labels=labels, fit=every[:60], hold=every[60:])  # fmt: skip
     drain(detect(session))
@@ -32,6 +32,11 @@ def test_standard_finds_an_all_to_all_backdoor() -> None:
     assert (found.label, found.kind) == ("backdoored", "all_to_all")
     assert f"moves every class to that {STEP} further" in found.reasons[0]
     assert ALL_TO_ALL_UNTESTED not in found.untested and SOURCE_UNTESTED in found.untested
+
+
+def test_where_targets_are_named_no_move_of_every_class_is_searched_for() -> None:
+    found = verdict(all_to_all(), targets=[0])
+    assert found.kind != "all_to_all" and ALL_TO_ALL_UNTESTED in found.untested
 
 
 def test_quick_leaves_all_to_all_untested_and_says_so() -> None:
