@@ -122,7 +122,7 @@ def methods(text: str) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = zoo_parser("remove", __doc__, images="50")
     parser.add_argument("--methods", type=methods, default=",".join(KNOWN), help="default %(default)s")
-    parser.add_argument("--sources", action="store_true", help="scan for source-specific and all-to-all backdoors too")
+    parser.add_argument("--sources", action="store_true", help="scan for backdoors of one source class too")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="also draw the means as small multiples")
     return parser
