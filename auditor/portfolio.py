@@ -37,7 +37,7 @@ def plan(method: str, settings: Mapping[str, Any], triggers: Sequence[Trigger], 
         return [known[method]] * CHANCES
     can_prune = images >= ENOUGH_TO_PRUNE and all(trigger.family == "patch" for trigger in triggers)
     pruned = [known["prune"]] if can_prune else []
-    return [known["refit"], known["refit"], gentle(known["refit"]), *pruned, known["sau"]]
+    return [known["refit_ascent"], known["refit_ascent"], gentle(known["refit_ascent"]), *pruned, known["sau"]]
 
 
 def gentle(refit: Method) -> Method:

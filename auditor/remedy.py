@@ -31,7 +31,7 @@ from auditor.verification import ALLOWED_FLIPS, Held, Searchable, verify
 
 TWINS = Budget(restarts=1, first_steps=0, steps=50, refine_steps=0, batch_size=16)
 TWIN_RESTARTS = 4
-HARDENED = ("refit",)  # cheap enough to be run again before the dear verification
+HARDENED = ("refit", "refit_ascent")  # cheap enough to be run again before the dear verification
 HARDENINGS = 2
 # Of the other classes' median cost: dearer triggers are as a rule the class's own, and unlearning
 # them costs accuracy for nothing.

@@ -16,16 +16,16 @@ SMOOTH = Trigger(family="additive", target_class=0, parameters={"delta": planted
 
 
 @pytest.mark.parametrize(("triggers", "images", "expected"), [
-    ([PATCH], 70, ["refit", "refit", "refit", "prune", "sau"]),
-    ([SMOOTH], 70, ["refit", "refit", "refit", "sau"]),  # pruning would keep accuracy, and the backdoor
-    ([PATCH, SMOOTH], 70, ["refit", "refit", "refit", "sau"]),
-    ([PATCH], 10, ["refit", "refit", "refit", "sau"]),  # too few images to judge pruning rounds on
+    ([PATCH], 70, ["refit_ascent", "refit_ascent", "refit_ascent", "prune", "sau"]),
+    ([SMOOTH], 70, ["refit_ascent", "refit_ascent", "refit_ascent", "sau"]),  # pruning would keep accuracy, and the backdoor
+    ([PATCH, SMOOTH], 70, ["refit_ascent", "refit_ascent", "refit_ascent", "sau"]),
+    ([PATCH], 10, ["refit_ascent", "refit_ascent", "refit_ascent", "sau"]),  # too few images to judge pruning rounds on
 ])  # fmt: skip
 def test_the_order_goes_by_triggers_and_images(triggers: list[Trigger], images: int, expected: list[str]) -> None:
     found = plan("auto", {}, triggers, images)
 
     assert [method.name for method in found] == expected
-    assert found[0] == found[1] == METHODS["refit"]
+    assert found[0] == found[1] == METHODS["refit_ascent"]
     assert found[2].weight == pytest.approx(GENTLE * found[0].weight)  # type: ignore[attr-defined]
 
 

@@ -10,11 +10,13 @@ from auditor.unlearn.edit import Edit
 from auditor.unlearn.method import Method
 from auditor.unlearn.prune import Prune
 from auditor.unlearn.refit import Refit
+from auditor.unlearn.refit_ascent import RefitAscent
 from auditor.unlearn.sau import Sau
 from auditor.unlearn.settings import with_settings
 
 METHODS: dict[str, Method] = {
-    "refit": Refit(), "prune": Prune(), "edit": Edit(), "sau": Sau(), "ascent": Ascent(), **BASELINES,
+    "refit_ascent": RefitAscent(), "refit": Refit(), "prune": Prune(), "edit": Edit(), "sau": Sau(), "ascent": Ascent(),
+    **BASELINES,
 }  # fmt: skip
 
 

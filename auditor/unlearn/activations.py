@@ -41,7 +41,7 @@ class Editor:
     def __init__(
         self, task: Task, forget: Literal["triggered", "target"] = "triggered", refresh_statistics: bool = False
     ) -> None:
-        self.task, self.model, self.refresh = task, task.suspect.clone(), refresh_statistics
+        self.task, self.model, self.refresh = task, task.begin(), refresh_statistics
         self.original = self.model.state()
         generator = torch.Generator().manual_seed(task.seed)
         images = task.images.to(self.model.device)

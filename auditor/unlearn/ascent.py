@@ -50,13 +50,18 @@ class Ascent:
     name: str = "ascent"
     is_reconstruction: bool = True
 
+    @property
+    def steps(self) -> int:
+        """How many a run has at most: its epochs, and a last one with what is kept."""
+        return self.ascent_epochs + self.recovery_epochs + 1
+
     def run(self, task: Task) -> Generator[Event, None, Suspect]:
         """Sanitize a copy of the suspect; every epoch is an event."""
         from auditor.unlearn.best import Best
         from auditor.unlearn.forgetting import Forgetter
 
         forgetter = Forgetter(task, self)
-        model, steps = forgetter.model, self.ascent_epochs + self.recovery_epochs + 1
+        model, steps = forgetter.model, self.steps
         best, everything = Best(model, task.monitor(model)), sum(p.numel() for p in model.module.parameters())
         for number in range(1, self.ascent_epochs + 1):
             losses, reading = forgetter.ascend(), task.monitor(model)

@@ -37,7 +37,7 @@ class FilterPruner:
     """
 
     def __init__(self, task: Task) -> None:
-        self.task, self.model = task, task.suspect.clone()
+        self.task, self.model = task, task.begin()
         self.generator = torch.Generator().manual_seed(task.seed)
         self.held, self.seen = split_by_class(task.labels, self.generator)
         stamped = stamp_jittered(task.images.to(self.model.device), task.triggers, (1.0, 1.0), self.generator)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HELD_SHARE = 0.2
 
+
 class Forgetter:
     """Trains a copy of the suspect to forget the triggers; batch-norm statistics stay frozen.
 
@@ -27,7 +28,7 @@ class Forgetter:
     """
 
     def __init__(self, task: Task, settings: Ascent) -> None:
-        self.task, self.settings, self.model = task, settings, task.suspect.clone()
+        self.task, self.settings, self.model = task, settings, task.begin()
         self.generator = torch.Generator().manual_seed(task.seed)
         images, labels = task.images.to(self.model.device), task.labels.to(self.model.device)
         order = torch.randperm(len(images), generator=self.generator).to(self.model.device)
@@ -83,13 +84,15 @@ class Forgetter:
         return {name: float(term.detach()) for name, term in terms.items()}
 
     def _stamped(self) -> tuple[Tensor, Tensor]:
-        """Stamped images (B, C, H, W) of other classes than the trigger's target, and the targets (B,)."""
+        """Stamped images (at most B, C, H, W), each by a trigger that is meant for its class, and the targets."""
         if not self.task.triggers:
             return self.images[:0], self.labels[:0]
         carriers, picks = augment(self.images, self.settings.batch_size, self.generator)
-        stamped, targets = stamp_targeted(carriers, self.task.triggers, self.settings.strength, self.generator)
-        others = targets != self.labels[picks]
-        return stamped[others], targets[others]
+        labels = self.labels[picks]
+        meant = torch.stack([trigger.affects(labels) for trigger in self.task.triggers], 1)
+        some = meant.any(1)
+        stamped, targets = stamp_targeted(carriers[some], self.task.triggers, self.settings.strength, self.generator, meant[some])
+        return stamped, targets
 
 
 def ascent_loss(logits_BK: Tensor, targets: Tensor, *, bounded: bool) -> Tensor:

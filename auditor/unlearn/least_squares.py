@@ -50,7 +50,7 @@ class Refitter:
     """
 
     def __init__(self, task: Task, clean_images: int, stamped_images: int, strength: tuple[float, float]) -> None:
-        self.suspect, self.model = task.suspect, task.suspect.clone()
+        self.suspect, self.model = task.suspect, task.begin()
         self.generator = torch.Generator().manual_seed(task.seed)
         images = task.images.to(self.model.device)
         most = max(LOOKED_AT_ONCE, MOST_PIXELS // images[0, 0].numel())

@@ -43,7 +43,8 @@ Monitor = Callable[["Suspect"], Reading]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
     """One job for a method: `images` (N, C, H, W) in [0, 1] and `labels` (N,) are the work images;
-    `triggers` are synthesized, each toward its own target class."""
+    `triggers` are synthesized, each toward its own target class. `begun` is what an earlier method made of the
+    suspect, to go on from."""
 
     suspect: Suspect
     images: Tensor
@@ -52,6 +53,11 @@ class Task:
     monitor: Monitor
     seed: int
     control: Control
+    begun: Suspect | None = None
+
+    def begin(self) -> Suspect:
+        """A copy to work on: of what an earlier method made, or of the suspect."""
+        return (self.begun or self.suspect).clone()
 
     def meant(self) -> Tensor:
         """Which images (N,) to stamp: all, or where every trigger minds the source those that some are meant for."""

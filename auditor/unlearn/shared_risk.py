@@ -46,7 +46,7 @@ class SharedUnlearner:
 
     def __init__(self, task: Task, settings: Sau) -> None:
         self.task, self.settings = task, settings
-        self.suspect, self.model = task.suspect, task.suspect.clone()
+        self.suspect, self.model = task.suspect, task.begin()
         self.generator = torch.Generator().manual_seed(task.seed)
         self.attack = SharedAttack(
             task.suspect, task.images, task.labels, epsilon=settings.epsilon, step_size=settings.step_size,

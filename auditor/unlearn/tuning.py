@@ -144,10 +144,15 @@ def stamp_jittered(
 
 
 def stamp_targeted(
-    images: Tensor, triggers: Sequence[Trigger], strength: tuple[float, float], generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """As `stamp_jittered`, and the target class (N,) of the trigger each image got."""
-    choice = torch.randint(0, len(triggers), (len(images),), generator=generator)
+    images: Tensor, triggers: Sequence[Trigger], strength: tuple[float, float], generator: torch.Generator,
+    meant_NT: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """As `stamp_jittered`, and the target class (N,) of the trigger each image got: any, or one of those that are `meant`
+    (N, T) for it, at least one for every image."""
+    if meant_NT is None or not len(images):
+        choice = torch.randint(0, len(triggers), (len(images),), generator=generator)
+    else:
+        choice = torch.multinomial(meant_NT.float().cpu(), 1, generator=generator)[:, 0]
     low, high = strength
     factor = (low + (high - low) * torch.rand(len(images), generator=generator)).to(images.device)
     stamped = images.clone()

@@ -32,7 +32,7 @@ class FineTuner:
     """Tunes a copy of the suspect, an epoch at a time."""
 
     def __init__(self, task: Task, settings: Ft, gradients: Gradients) -> None:
-        self.model, self.gradients, self.clip_norm = task.suspect.clone(), gradients, settings.clip_norm
+        self.model, self.gradients, self.clip_norm = task.begin(), gradients, settings.clip_norm
         self.generator = torch.Generator().manual_seed(task.seed)
         self.images, self.labels = task.images.to(self.model.device), task.labels.to(self.model.device)
         self.batches = math.ceil(len(self.images) / settings.batch_size)

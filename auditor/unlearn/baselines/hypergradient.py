@@ -51,7 +51,7 @@ class Unlearner:
     """Unlearns universal perturbations on a copy of the suspect, a round at a time."""
 
     def __init__(self, task: Task, settings: IBau) -> None:
-        self.settings, self.model = settings, task.suspect.clone()
+        self.settings, self.model = settings, task.begin()
         self.generator = torch.Generator().manual_seed(task.seed)
         self.images, self.labels = task.images.to(self.model.device), task.labels.to(self.model.device)
         self.batches = math.ceil(len(self.images) / settings.batch_size)

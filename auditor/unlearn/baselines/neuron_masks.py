@@ -49,7 +49,7 @@ class NeuronMasks:
     """
 
     def __init__(self, task: Task, settings: Anp) -> None:
-        self.task, self.settings, self.model = task, settings, task.suspect.clone()
+        self.task, self.settings, self.model = task, settings, task.begin()
         self.norms = {
             name: module for name, module in self.model.module.named_modules()
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.affine
