@@ -13,6 +13,7 @@ from torch import nn
 
 from auditor.events import Control, UnlearnStep, drain
 from auditor.suspect import Suspect
+from auditor.unlearn import forgetting
 from auditor.unlearn.ascent import Ascent
 from auditor.unlearn.elastic import Elastic, fisher_diagonal
 from auditor.unlearn.forgetting import Forgetter, ascent_loss
@@ -192,3 +193,18 @@ def test_stop_keeps_the_best_epoch() -> None:
     assert steps[-1].proxy_attack_success_rate == min(step.proxy_attack_success_rate for step in steps[:-1])
     assert task.monitor(end.value.value).attack_success_rate == steps[-1].proxy_attack_success_rate
     assert set(steps[0].losses) == {"clean", "ascent", "elastic"}
+
+
+def test_no_class_is_pushed_away_that_a_trigger_does_not_lead_its_images_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All to all, by a trigger that changes nothing: every image is paired with the class after its own."""
+    corner = planted.corner_trigger()
+    nothing = corner.parameters | {"mask": 0 * corner.parameters["mask"]}
+    moves = [replace(corner, parameters=nothing, target_class=(source + 1) % planted.CLASSES, source_classes=[source])
+             for source in range(planted.CLASSES)]  # fmt: skip
+    forgetter = Forgetter(tasks.make_task(triggers=moves), Ascent())
+    monkeypatch.setattr(forgetting, "augment", lambda images, size, generator: (images[:size], torch.arange(min(size, len(images)))))
+
+    stamped, targets = forgetter._stamped()
+
+    assert torch.equal(stamped, forgetter.images[: len(stamped)]) and len(stamped) == Ascent().batch_size
+    assert torch.equal(targets, (forgetter.labels[: len(stamped)] + 1) % planted.CLASSES)

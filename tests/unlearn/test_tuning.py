@@ -178,3 +178,16 @@ def test_unlikelihood_is_finite_where_the_class_is_certain() -> None:
 
     assert float(loss.detach()) == pytest.approx(100.0, abs=0.1)
     assert float(gradient[0, 0]) == pytest.approx(1.0)
+
+
+def test_an_image_is_stamped_only_by_triggers_that_are_meant_for_it() -> None:
+    red = planted.corner_trigger()
+    green = replace(planted.corner_trigger(colour=(0.0, 1.0, 0.0)), target_class=1)
+    meant = torch.zeros(len(IMAGES), 2)
+    meant[torch.arange(len(IMAGES)), torch.arange(len(IMAGES)) % 2] = 1
+
+    stamped, targets = stamp_targeted(IMAGES, [red, green], (1.0, 1.0), generator(), meant)
+
+    assert targets.tolist() == [(red, green)[i % 2].target_class for i in range(len(IMAGES))]
+    assert torch.equal(stamped[1::2], green.stamp(IMAGES)[1::2])
+    assert len(stamp_targeted(IMAGES[:0], [red], (1.0, 1.0), generator(), meant[:0, :1])[0]) == 0
