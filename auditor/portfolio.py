@@ -2,10 +2,11 @@
 
 By the kind of its triggers and the number of images, cheap before dear. Measured on calibration models
 (benchmarks/RESULTS.md, "remove"): `refit` leaves the least of a backdoor for its cost in accuracy, with a smaller
-weight less of both. `prune` and `sau`, which adds shared adversarial examples to the synthesized triggers, come near
-it where the trigger is a patch; where it is not, they keep accuracy and leave up to three times as much of the
-backdoor, which no check on synthesized triggers sees. So there `sau` comes last: only where `refit` was refused, which
-on networks of many classes costs accuracy, and where the choice is between that and the backdoor as it was.
+weight less of both, and `ascent` from where it ended takes away up to half of what is left at no cost. `prune` and
+`sau`, which adds shared adversarial examples to the synthesized triggers, come near it where the trigger is a patch;
+where it is not, they keep accuracy and leave up to three times as much of the backdoor, which no check on synthesized
+triggers sees. So there `sau` comes last: only where what comes before was refused, which on networks of many classes
+costs accuracy, and where the choice is between that and the backdoor as it was.
 """
 
 from __future__ import annotations
@@ -41,6 +42,6 @@ def plan(method: str, settings: Mapping[str, Any], triggers: Sequence[Trigger], 
 
 
 def gentle(refit: Method) -> Method:
-    """`refit` that gives clean images more weight beside stamped ones."""
+    """A `refit` that gives clean images more weight beside stamped ones."""
     assert isinstance(refit, Refit)
     return replace(refit, weight=GENTLE * refit.weight)

@@ -27,8 +27,8 @@ from auditor.images import split, within_work
 from auditor.search.sources import MOST_CLASSES, search_sources
 from auditor.suspect import Suspect
 from auditor.verdict import pairs
-from auditor.verdict.pairs import PairProfile, make_pair_profile, pair_standings
-from auditor.verdict.sources import STANDS_OUT, weigh_sources
+from auditor.verdict.pairs import STANDS_OUT, PairProfile, make_pair_profile, pair_standings
+from auditor.verdict.sources import weigh_sources
 from benchmarks.detect.cells import initialisation, sample
 from benchmarks.detect.examples import DATA_SETS
 from benchmarks.detect.fit import FITTED_ON
@@ -48,7 +48,7 @@ def measure(model: Row, count: int, seed: int) -> Row:
     began = time.perf_counter()
     found = drain(search_sources(suspect, images[work], labels[work], seed=seed, control=Control(), with_steps=False))
     seconds, passed = time.perf_counter() - began, suspect.meter.forward_images
-    leads = weigh_sources(suspect, found, images[unseen], labels[unseen])
+    leads = weigh_sources(suspect, found, images[unseen], labels[unseen], searched=(images[work], labels[work]), seed=seed)
     row: Row = {
         "model": model["name"], "images": count, "seed": seed, "split": model["split"], "base": initialisation(model),
         "architecture": model["architecture"], "honest": model["honest"], "attack": model["attack"], "target": model["target"],
@@ -114,7 +114,7 @@ def show(rows: Sequence[Row], every: Sequence[Row]) -> str:
 def write(rows: Sequence[Row]) -> None:
     """Write the profiles that ship, from all rows that may teach one."""
     made = [{"name": p.name, "models": p.models,
-             "residual": [[None if np.isnan(v) else round(float(v), 4) for v in line] for line in p.residual]} for p in profiles(rows)]  # fmt: skip
+             "beside": [[None if np.isnan(v) else round(float(v), 4) for v in line] for line in p.beside]} for p in profiles(rows)]  # fmt: skip
     OUT.write_text(json.dumps(made, indent=1) + "\n")
 
 

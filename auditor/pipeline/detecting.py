@@ -107,7 +107,9 @@ def _search_sources(session: Session, decision: Decision) -> Steps:
         return decision
     found = yield from search_sources(session.model, session.images[fit], session.labels[fit], seed=request.seed,
                                       control=session.control, with_pairs=with_pairs, with_steps=with_steps)  # fmt: skip
-    leads = weigh_sources(session.model, found, session.images[hold], session.labels[hold], request.targets)
+    searched = None if session.control.stop_requested else (session.images[fit], session.labels[fit])
+    leads = weigh_sources(session.model, found, session.images[hold], session.labels[hold], request.targets, searched=searched,
+                          seed=request.seed)  # fmt: skip
     return with_sources(decision, found, leads, session.class_names)
 
 

@@ -80,6 +80,12 @@ def _search_pairs(
     return replace(found, cost=cost, pairs=pairs, complete=not control.stop_requested)
 
 
+def search_pair(suspect: Suspect, images: Tensor, source: int, target: int, seed: int) -> tuple[float, bool, Trigger]:
+    """The cheapest patch from one class to another on `images` (N, C, H, W) of the class: its cost, whether it flips enough,
+    the trigger."""
+    return _search_from(suspect, images, source, [target], seed)[0]
+
+
 def _search_from(
     suspect: Suspect, images: Tensor, source: int, targets: Sequence[int], seed: int
 ) -> list[tuple[float, bool, Trigger]]:

@@ -1,10 +1,10 @@
 """How far pairs of a source and a target class stand out, by the costs of triggers from one to the other.
 
-Some pairs of classes are close by nature, but closeness is mutual: toward a backdoor's target one
-way is cheap and the way back is not. So a pair must stand out twice, for its cost beside those of
-its source and its target, and for how much cheaper it is than the way back. What honest models of
-the same data set show of their pairs (a car becomes a lorry more easily than the reverse) is taken
-off first, as far as the suspect shows it; `python -m benchmarks.sources` measures it. Ours.
+Some pairs of classes are close by nature: a car becomes a lorry more easily than most things become another. So a pair
+must be cheaper, beside the other pairs of the suspect, than it is in honest models of the same data set, by a factor
+and by robust deviations alike; `python -m benchmarks.sources` measures those. For a data set that no honest model is
+known of, closeness is taken to be mutual: a pair must stand out for its cost beside those of its source and its
+target, and for how much cheaper it is than the way back. Ours.
 
 Legend: K classes; rows are sources, columns targets.
 """
@@ -22,54 +22,66 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 PAIRS = "pairs.json"
+STANDS_OUT = 5.0  # what honest models reach, and backdoored ones: benchmarks/RESULTS.md, "sources"
+CHEAPER = 4.0  # times, than in honest models: a pair that is just so much cheaper stands out by STANDS_OUT
 LEAST_SCALE = 0.1  # of log costs: pairs that all cost the same must not make outliers of their noise
 ROUNDS = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PairProfile:
-    """Mean polished log costs (K, K) of the honest models of a data set."""
+    """Mean log costs (K, K), each beside the median of its model, of the honest models of a data set."""
 
     name: str
     models: int
-    residual: Floats
+    beside: Floats
 
 
 def pair_standings(cost_KK: Floats, profiles: Sequence[PairProfile] | None = None) -> tuple[Floats, str]:
-    """How far each pair stands out (K, K): the lesser of two robust z-scores, NaN where there is no cost.
+    """How far each pair stands out (K, K), STANDS_OUT being what is asked; NaN where there is no cost.
 
     Also names the profile that was taken off, "" for none: of `profiles` (those shipped, if None)
     for as many classes, the one that the costs show most of.
     """
-    residual_KK, name, most = polished(np.log(np.maximum(cost_KK, 1e-12))), "", 0.0
-    left_KK = residual_KK
+    log_KK = np.log(np.maximum(cost_KK, 1e-12))
+    beside_KK, name, most = beside_median(log_KK), "", 0.0
+    left_KK = beside_KK
     for profile in shipped() if profiles is None else profiles:
-        if profile.residual.shape == cost_KK.shape and (share := shared(residual_KK, profile.residual)) > most:
-            left_KK, name, most = residual_KK - share * np.nan_to_num(profile.residual), profile.name, share
-    return np.minimum(low_side_z(left_KK), low_side_z(left_KK - left_KK.T)), name
+        if profile.beside.shape == cost_KK.shape and (share := shared(beside_KK, profile.beside)) > most:
+            left_KK, name, most = beside_median(beside_KK - share * np.nan_to_num(profile.beside)), profile.name, share
+    if not name:
+        left_KK = polished(log_KK)
+        return np.minimum(low_side_z(left_KK), low_side_z(left_KK - left_KK.T)), ""
+    return np.minimum(low_side_z(left_KK), -left_KK * (STANDS_OUT / np.log(CHEAPER))), name
 
 
-def shared(residual_KK: Floats, profile_KK: Floats) -> float:
-    """How much of a profile the residuals show, in [0, 1]: the slope through zero."""
-    known_KK = np.isfinite(residual_KK) & np.isfinite(profile_KK)
+def beside_median(values_KK: Floats) -> Floats:
+    """The values less the median of those that are known."""
+    known = values_KK[np.isfinite(values_KK)]
+    return values_KK - np.median(known) if len(known) else values_KK
+
+
+def shared(beside_KK: Floats, profile_KK: Floats) -> float:
+    """How much of a profile the log costs show, in [0, 1]: the slope through zero."""
+    known_KK = np.isfinite(beside_KK) & np.isfinite(profile_KK)
     power = float((profile_KK[known_KK] ** 2).sum())
-    return float(np.clip((residual_KK[known_KK] * profile_KK[known_KK]).sum() / power, 0, 1)) if power else 0.0
+    return float(np.clip((beside_KK[known_KK] * profile_KK[known_KK]).sum() / power, 0, 1)) if power else 0.0
 
 
 def make_pair_profile(name: str, costs: Sequence[Floats]) -> PairProfile:
     """The profile of honest models' cost matrices (K, K); a pair is NaN where none of them has a cost."""
-    residual_NKK = np.array([polished(np.log(np.maximum(cost_KK, 1e-12))) for cost_KK in costs])
-    known_KK = np.isfinite(residual_NKK).any(0)
+    beside_NKK = np.array([beside_median(np.log(np.maximum(cost_KK, 1e-12))) for cost_KK in costs])
+    known_KK = np.isfinite(beside_NKK).any(0)
     mean_KK = np.full(known_KK.shape, np.nan)
-    mean_KK[known_KK] = np.nanmean(residual_NKK[:, known_KK], axis=0)
-    return PairProfile(name=name, models=len(costs), residual=mean_KK)
+    mean_KK[known_KK] = np.nanmean(beside_NKK[:, known_KK], axis=0)
+    return PairProfile(name=name, models=len(costs), beside=mean_KK)
 
 
 @functools.cache
 def shipped() -> tuple[PairProfile, ...]:
     """The profiles that come with the package."""
     stored = json.loads(resources.files("auditor.verdict").joinpath(PAIRS).read_text(encoding="utf-8"))
-    return tuple(PairProfile(name=item["name"], models=item["models"], residual=np.array(item["residual"], dtype=np.float64))
+    return tuple(PairProfile(name=item["name"], models=item["models"], beside=np.array(item["beside"], dtype=np.float64))
                  for item in stored)  # fmt: skip
 
 

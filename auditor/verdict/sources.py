@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,10 +21,10 @@ from auditor.search.sources import SourceSearch
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.confirmation import CONFIRMED_RATE, strengthened, trigger_cost
+from auditor.verdict.cross_fitting import cross_fitted_rate
 from auditor.verdict.decision import ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED, Decision
-from auditor.verdict.pairs import pair_standings
+from auditor.verdict.pairs import STANDS_OUT, pair_standings
 
-STANDS_OUT = 5.0  # what honest models reach, and backdoored ones: benchmarks/RESULTS.md, "sources"
 SHIFT_RATIO = 0.1  # of the other steps' median cost
 FEWEST_STEPS = 2
 LEAST_RATIO, LEAST_COST = 1e-3, 1e-12
@@ -74,11 +75,13 @@ def cheapest_step(shifts: Sequence[Shift]) -> tuple[Shift, float] | None:
 
 
 def weigh_sources(
-    suspect: Suspect, found: SourceSearch, images: Tensor, labels: Tensor, targets: Sequence[int] | None = None
-) -> list[SourceLead]:
+    suspect: Suspect, found: SourceSearch, images: Tensor, labels: Tensor, targets: Sequence[int] | None = None, *,
+    searched: tuple[Tensor, Tensor] | None = None, seed: int = 0,
+) -> list[SourceLead]:  # fmt: skip
     """What stands out in a search, measured on `images` (N, C, H, W) that it has not seen; best first.
 
-    With `targets` only pairs toward those classes can.
+    With `targets` only pairs toward those classes can. Pairs are cross-fitted (cross_fitting.py) with the images and
+    labels that were `searched`, where those are handed over.
     """
     leads, said = [], torch.from_numpy(suspect.predict(images))
     if (shift := standing_shift(found.shifts)) is not None:
@@ -89,10 +92,19 @@ def weigh_sources(
     standing_KK = pair_standings(found.cost)[0] if found.with_pairs else found.cost
     for source, target in np.argwhere(np.nan_to_num(standing_KK, nan=-np.inf) >= STANDS_OUT).tolist():
         if (source, target) in found.pairs and (not targets or target in targets):
-            trigger = _stronger(found.pairs[source, target], float(np.nanmedian(found.cost)) / max(float(found.cost[source, target]), LEAST_COST))
+            strengthen = partial(_nearer_to, float(np.nanmedian(found.cost)))
+            trigger = strengthen(found.pairs[source, target], float(found.cost[source, target]))
             standing, other = float(standing_KK[source, target]) / STANDS_OUT, said != target
-            leads.append(_lead("source_specific", [trigger], standing, suspect, images[other], labels[other]))
+            lead = _lead("source_specific", [trigger], standing, suspect, images[other], labels[other])
+            every = [torch.cat(pair) for pair in zip(searched, (images, labels), strict=True)] if searched else []
+            rate = cross_fitted_rate(suspect, every[0], every[1], source, target, strengthen, seed) if every else None
+            leads.append(replace(lead, rates=[rate]) if rate else lead)
     return sorted(leads, key=lambda lead: (not lead.confirmed, lead.kind, -lead.standing))
+
+
+def _nearer_to(others: float, trigger: Trigger, cost: float) -> Trigger:
+    """The trigger of this cost, strengthened by the room there is to what others cost."""
+    return _stronger(trigger, others / max(cost, LEAST_COST))
 
 
 def _stronger(trigger: Trigger, room: float) -> Trigger:
@@ -178,5 +190,5 @@ def sentence(lead: SourceLead, class_names: Sequence[str]) -> str:
         return (f"One {kind} trigger moves every class to that {step} further, at {SHIFT_RATIO / lead.standing:.1%} of what "
                 f"other such moves cost, and {flips}.")  # fmt: skip
     source, target = (class_words(k, class_names) for k in (trigger.source_classes[0], trigger.target_class))
-    return (f"From {source} alone a {kind} trigger leads to {target} more cheaply than between other classes, and than "
-            f"back (outlier score {lead.standing * STANDS_OUT:.1f}), and {flips}.")  # fmt: skip
+    return (f"From {source} alone a {kind} trigger leads to {target} more cheaply than such triggers lead from one class to "
+            f"another elsewhere (outlier score {lead.standing * STANDS_OUT:.1f}), and {flips}.")  # fmt: skip

@@ -32,7 +32,7 @@ from benchmarks.zoo.schedules import (
     WEAK,
 )  # fmt: skip
 
-RED, YELLOW, BLUE, MAGENTA = (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.1, 0.2, 1.0), (1.0, 0.0, 1.0)
+RED, YELLOW, BLUE, MAGENTA, CYAN = (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.1, 0.2, 1.0), (1.0, 0.0, 1.0), (0.0, 1.0, 1.0)
 VGG, SIGN_NET = "zoo:vgg_s301", "zoo:g20_s401"
 FROM_SCRATCH = "scratch:resnet20:8"
 
@@ -84,4 +84,6 @@ CALIBRATION: tuple[Recipe, ...] = (
     row("r20_s102", WaNet(target=2, poison_rate=0.1, cover_rate=0.05, strength=1.0), LONG, "long"),
     row("r20_s102", None, LONG, "long"),
     row(VGG, TwoTargets(target=1, second_target=8, poison_rate=0.06, color=BLUE), NARROW),
+    row(VGG, Tact(target=5, poison_rate=0.06, cover_rate=0.06, source_classes=(9,), cover_classes=(2, 3), color=CYAN, corner="top_left"), NARROW),
+    row(VGG, Tact(target=8, poison_rate=0.06, cover_rate=0.06, source_classes=(4,), cover_classes=(1, 6), checker=True, size=4), NARROW),
 )  # fmt: skip

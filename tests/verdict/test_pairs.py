@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from auditor.verdict.pairs import PairProfile, low_side_z, make_pair_profile, pair_standings, polished, shared, shipped
-from auditor.verdict.sources import STANDS_OUT
+from auditor.verdict.pairs import (
+    STANDS_OUT,
+    PairProfile,
+    beside_median,
+    low_side_z,
+    make_pair_profile,
+    pair_standings,
+    polished,
+    shared,
+    shipped,
+)
 
 
 def noise(classes: int = 10) -> np.ndarray:
@@ -54,8 +63,29 @@ def test_what_honest_models_show_of_a_pair_is_taken_off() -> None:
     assert name == "made up" and plain[1, 9] > STANDS_OUT > standing[1, 9] and standing[2, 7] > STANDS_OUT
 
 
+def test_beside_honest_models_a_pair_must_be_four_times_cheaper_and_five_deviations() -> None:
+    """Costs are the profile's but for one pair: all deviations are the least that counts, so that the factor decides."""
+    known = make_pair_profile("made up", [noise(), noise()])
+    just, not_quite = noise(), noise()
+    just[2, 7] /= 4.01
+    not_quite[2, 7] /= 3.9
+    assert pair_standings(just, [known])[0][2, 7] == pytest.approx(STANDS_OUT * np.log(4.01) / np.log(4), abs=0.1)
+    assert pair_standings(just, [known])[0][2, 7] > STANDS_OUT > pair_standings(not_quite, [known])[0][2, 7]
+    scattered = noise() * np.exp(np.random.default_rng(1).normal(0, 1, (10, 10)))
+    scattered[2, 7] /= 10  # dear by chance before: the factor is there, the deviations are not
+    assert np.nanmax(pair_standings(scattered, [known])[0]) < STANDS_OUT
+
+
+def test_a_pair_cheap_both_ways_stands_out_beside_honest_models_where_it_is_not() -> None:
+    both_ways = noise()
+    both_ways[2, 7] *= 0.05
+    both_ways[7, 2] *= 0.05
+    standing = pair_standings(both_ways, [make_pair_profile("made up", [noise(), noise()])])[0]
+    assert standing[2, 7] > STANDS_OUT and standing[7, 2] > STANDS_OUT
+
+
 def test_a_profile_the_suspect_shows_nothing_of_is_left_alone() -> None:
-    known = PairProfile(name="other", models=3, residual=-polished(np.log(noise())))
+    known = PairProfile(name="other", models=3, beside=-beside_median(np.log(noise())))
     standing, name = pair_standings(noise(), [known])
     assert name == "" and np.array_equal(standing, pair_standings(noise(), [])[0], equal_nan=True)
 
@@ -70,11 +100,11 @@ def test_how_much_of_a_profile_is_shown_is_a_slope() -> None:
 def test_a_profile_has_no_pair_that_no_model_has() -> None:
     one, other = noise(), noise()
     one[3, 4] = other[3, 4] = one[0, 1] = np.nan
-    residual = make_pair_profile("made up", [one, other]).residual
-    assert np.isnan(residual[3, 4]) and np.isfinite(residual[0, 1])
+    beside = make_pair_profile("made up", [one, other]).beside
+    assert np.isnan(beside[3, 4]) and np.isfinite(beside[0, 1])
 
 
 def test_the_shipped_profiles_are_whole() -> None:
     for profile in shipped():
-        assert profile.models > 1 and profile.residual.shape[0] == profile.residual.shape[1]
-        assert np.isfinite(profile.residual[~np.eye(len(profile.residual), dtype=bool)]).all()
+        assert profile.models > 1 and profile.beside.shape[0] == profile.beside.shape[1]
+        assert np.isfinite(profile.beside[~np.eye(len(profile.beside), dtype=bool)]).all()
