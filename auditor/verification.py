@@ -26,6 +26,7 @@ from auditor.search.synthesis import Budget, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.calibration import Bank
+from auditor.verdict.cross_fitting import cross_fitted
 from auditor.verdict.decision import Decision, decide
 from auditor.verdict.sources import sentence, weigh_sources
 from auditor.verdict.weighing import Weighed, weigh
@@ -147,8 +148,10 @@ def _fresh_source_check(
 ) -> Generator[Event, None, Check]:
     """No trigger that minds where an image comes from may stand out again and hold on unseen images."""
     found = yield from search_sources(sanitized, search.images, search.labels, seed=search.seed + SEED_OFFSET, control=control)
-    leads = [lead for lead in weigh_sources(sanitized, found, held.images, held.labels) if lead.confirmed]
-    said = sentence(leads[0], []) if leads else "none stands out and holds on held-out images"
+    weighed = weigh_sources(sanitized, found, held.images, held.labels)
+    weighed = yield from cross_fitted(sanitized, weighed, search.images, search.labels, seed=search.seed + SEED_OFFSET, control=control)
+    leads = [lead for lead in weighed if lead.confirmed]
+    said = sentence(leads[0], []) if leads else "none stands out and holds on images it was not fitted to"
     return Check(
         name="A fresh search finds no trigger of one source class or of all to all", passed=found.complete and not leads,
         measured=said if found.complete else "the time ran out before all were searched", allowed="none",

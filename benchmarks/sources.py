@@ -27,6 +27,7 @@ from auditor.images import split, within_work
 from auditor.search.sources import MOST_CLASSES, search_sources
 from auditor.suspect import Suspect
 from auditor.verdict import pairs
+from auditor.verdict.cross_fitting import cross_fitted
 from auditor.verdict.pairs import STANDS_OUT, PairProfile, make_pair_profile, pair_standings
 from auditor.verdict.sources import weigh_sources
 from benchmarks.detect.cells import initialisation, sample
@@ -48,7 +49,9 @@ def measure(model: Row, count: int, seed: int) -> Row:
     began = time.perf_counter()
     found = drain(search_sources(suspect, images[work], labels[work], seed=seed, control=Control(), with_steps=False))
     seconds, passed = time.perf_counter() - began, suspect.meter.forward_images
-    leads = weigh_sources(suspect, found, images[unseen], labels[unseen], searched=(images[work], labels[work]), seed=seed)
+    every = np.concatenate([work, unseen])
+    leads = drain(cross_fitted(suspect, weigh_sources(suspect, found, images[unseen], labels[unseen]), images[every], labels[every],
+                               seed=seed, control=Control()))  # fmt: skip
     row: Row = {
         "model": model["name"], "images": count, "seed": seed, "split": model["split"], "base": initialisation(model),
         "architecture": model["architecture"], "honest": model["honest"], "attack": model["attack"], "target": model["target"],

@@ -23,6 +23,7 @@ from auditor.search.synthesis import PROFILES, SearchResult, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn.twin import make_twin
+from auditor.verdict.cross_fitting import cross_fitted
 from auditor.verdict.decision import Decision, decide
 from auditor.verdict.removability import removability, with_removability
 from auditor.verdict.sources import weigh_sources, with_sources
@@ -107,9 +108,10 @@ def _search_sources(session: Session, decision: Decision) -> Steps:
         return decision
     found = yield from search_sources(session.model, session.images[fit], session.labels[fit], seed=request.seed,
                                       control=session.control, with_pairs=with_pairs, with_steps=with_steps)  # fmt: skip
-    searched = None if session.control.stop_requested else (session.images[fit], session.labels[fit])
-    leads = weigh_sources(session.model, found, session.images[hold], session.labels[hold], request.targets, searched=searched,
-                          seed=request.seed)  # fmt: skip
+    leads = weigh_sources(session.model, found, session.images[hold], session.labels[hold], request.targets)
+    work = np.concatenate([fit, hold])
+    leads = yield from cross_fitted(session.model, leads, session.images[work], session.labels[work], seed=request.seed,
+                                    control=session.control)  # fmt: skip
     return with_sources(decision, found, leads, session.class_names)
 
 

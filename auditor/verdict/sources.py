@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from auditor.search.sources import SourceSearch
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.confirmation import CONFIRMED_RATE, strengthened, trigger_cost
-from auditor.verdict.cross_fitting import cross_fitted_rate
 from auditor.verdict.decision import ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED, Decision
 from auditor.verdict.pairs import STANDS_OUT, pair_standings
 
@@ -37,12 +35,13 @@ NOT_COVERED = "No bank stands behind such triggers yet, so the score ranks suspi
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceLead:
     """What stands out: a kind, its triggers (one a source class), how far (1 is what is asked), and how
-    the triggers did on images that the search had not seen."""
+    the triggers did on images that the search had not seen, or where `cross_fitted` others searched without them."""
 
     kind: BackdoorKind
     triggers: list[Trigger]
     standing: float
     rates: list[Rate]
+    cross_fitted: bool = False
 
     @property
     def rate(self) -> Rate:
@@ -75,13 +74,11 @@ def cheapest_step(shifts: Sequence[Shift]) -> tuple[Shift, float] | None:
 
 
 def weigh_sources(
-    suspect: Suspect, found: SourceSearch, images: Tensor, labels: Tensor, targets: Sequence[int] | None = None, *,
-    searched: tuple[Tensor, Tensor] | None = None, seed: int = 0,
-) -> list[SourceLead]:  # fmt: skip
+    suspect: Suspect, found: SourceSearch, images: Tensor, labels: Tensor, targets: Sequence[int] | None = None
+) -> list[SourceLead]:
     """What stands out in a search, measured on `images` (N, C, H, W) that it has not seen; best first.
 
-    With `targets` only pairs toward those classes can. Pairs are cross-fitted (cross_fitting.py) with the images and
-    labels that were `searched`, where those are handed over.
+    With `targets` only pairs toward those classes can.
     """
     leads, said = [], torch.from_numpy(suspect.predict(images))
     if (shift := standing_shift(found.shifts)) is not None:
@@ -92,19 +89,15 @@ def weigh_sources(
     standing_KK = pair_standings(found.cost)[0] if found.with_pairs else found.cost
     for source, target in np.argwhere(np.nan_to_num(standing_KK, nan=-np.inf) >= STANDS_OUT).tolist():
         if (source, target) in found.pairs and (not targets or target in targets):
-            strengthen = partial(_nearer_to, float(np.nanmedian(found.cost)))
-            trigger = strengthen(found.pairs[source, target], float(found.cost[source, target]))
+            trigger = _stronger(found.pairs[source, target], float(np.nanmedian(found.cost)) / max(float(found.cost[source, target]), LEAST_COST))
             standing, other = float(standing_KK[source, target]) / STANDS_OUT, said != target
-            lead = _lead("source_specific", [trigger], standing, suspect, images[other], labels[other])
-            every = [torch.cat(pair) for pair in zip(searched, (images, labels), strict=True)] if searched else []
-            rate = cross_fitted_rate(suspect, every[0], every[1], source, target, strengthen, seed) if every else None
-            leads.append(replace(lead, rates=[rate]) if rate else lead)
+            leads.append(_lead("source_specific", [trigger], standing, suspect, images[other], labels[other]))
+    return best_first(leads)
+
+
+def best_first(leads: Sequence[SourceLead]) -> list[SourceLead]:
+    """The confirmed ones first, those of a kind together, by how far they stand out."""
     return sorted(leads, key=lambda lead: (not lead.confirmed, lead.kind, -lead.standing))
-
-
-def _nearer_to(others: float, trigger: Trigger, cost: float) -> Trigger:
-    """The trigger of this cost, strengthened by the room there is to what others cost."""
-    return _stronger(trigger, others / max(cost, LEAST_COST))
 
 
 def _stronger(trigger: Trigger, room: float) -> Trigger:
@@ -183,7 +176,8 @@ def _finding(lead: SourceLead, trigger: Trigger, rate: Rate) -> TriggerFinding:
 def sentence(lead: SourceLead, class_names: Sequence[str]) -> str:
     """One lead in words."""
     trigger, rate = lead.triggers[0], lead.rate
-    flips = f"flips {rate.hits} of {rate.total} images it was not fitted to"
+    flips = (f"of {rate.total} images of that class {rate.hits} flip by a trigger searched without them" if lead.cross_fitted
+             else f"flips {rate.hits} of {rate.total} images it was not fitted to")  # fmt: skip
     kind = family_words(trigger.family)
     if lead.kind == "all_to_all":
         step = (trigger.target_class - trigger.source_classes[0]) % len(lead.triggers)
