@@ -37,7 +37,7 @@ def test_a_planted_pair_holds_on_every_image_of_its_class() -> None:
     plain = searched()
     (lead,) = fitted(plain)
     assert lead.cross_fitted and lead.rate.total == OF_SOURCE > plain.rate.total
-    assert lead.rate.hits > 0.8 * OF_SOURCE and lead.confirmed and lead.triggers == plain.triggers
+    assert lead.rate.hits >= 0.8 * OF_SOURCE and lead.confirmed and lead.triggers == plain.triggers
 
 
 def test_the_same_pair_does_not_hold_on_an_honest_network() -> None:
