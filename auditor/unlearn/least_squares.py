@@ -1,7 +1,7 @@
 """Layerwise ridge regression toward what the suspect does without a trigger (see `refit`).
 
 A layer looks at some places of many images rather than at every place of few: those of one image
-tell nearly the same.
+tell nearly the same. Where memory allows, the network is passed through once for all layers.
 
 Legend: N images, G groups of a layer, D inputs of a group (channels x kernel), O its outputs,
 P places in all images, S places of one image, C channels, H height, W width.
@@ -9,21 +9,20 @@ P places in all images, S places of one image, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auditor.adversarial import fast_math
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn.method import Task
 from auditor.unlearn.tuning import augment, mixed, stamp_jittered
+from auditor.unlearn.walking import Walk, look_at
 
 Layer = nn.Conv2d | nn.Linear
-See = Callable[[str, Tensor], None]
 SHIFTED_ALIKE = 32  # images at a time get the same shift
 MOVED_ALIKE, MOVED_BY = 16, 2  # triggers at a time are moved alike, by up to so many pixels each way
 LOOKED_AT_ONCE = 128  # images; those of one batch are looked at in the same places
@@ -31,20 +30,22 @@ MOST_PLACES, LEAST_PLACES = 32, 8  # of an image
 MOST_WANTED = 2**26  # numbers that the suspect's outputs may take: 256 MiB
 MOST_NUMBERS = 2**24  # of unfolded inputs at a time: 64 MiB
 MOST_PIXELS = 2**23  # of all images of one kind
+MOST_WALKED = 2**28  # numbers of the largest map of all images; waiting passes hold about four such: 4 GiB
 
 
-class Batch:
-    """Images for the model, and of every layer where it is looked at and what the suspect's puts out there,
-    less its bias, on these images without a trigger."""
+class Part:
+    """Clean or stamped images (N, C, H, W) for the model; and, for every layer and `LOOKED_AT_ONCE` of the images, where
+    it is looked at and what the suspect's puts out there, less its bias, on these images without a trigger."""
 
     def __init__(self, images_NCHW: Tensor) -> None:
         self.images = images_NCHW
-        self.where_S: dict[str, Tensor] = {}
-        self.wanted_GPO: dict[str, Tensor] = {}
+        self.where_S: dict[str, list[Tensor]] = defaultdict(list)
+        self.wanted_GPO: dict[str, list[Tensor]] = defaultdict(list)
+        self.walk: Walk | None = None
 
 
 class Refitter:
-    """Refits a copy of the suspect, one layer at a time, in the order in which they are run.
+    """Refits a copy of the suspect, one layer at a time, in the order in which they are run; `close` when done.
 
     Layers run more than once in a pass, or padded otherwise than with zeros, are left as they are.
     """
@@ -58,27 +59,35 @@ class Refitter:
         clean = torch.cat([some, variants(images, min(clean_images, most) - len(some), self.generator)])
         carriers = variants(images[task.meant()], min(stamped_images, most), self.generator)
         stamped = stamp_about(carriers, task.triggers, strength, self.generator)
-        self.layers = layers_in_order(self.model, images[:1])
+        taken_in = layers_in_order(self.model, images[:1])
+        self.layers, largest = list(taken_in), max(taken_in.values(), default=0)
         outputs = sum(len(self._layer(self.suspect, name).weight) for name in self.layers)
         self.places = max(LEAST_PLACES, min(MOST_PLACES, MOST_WANTED // max(1, outputs * (len(clean) + len(carriers)))))
-        self.clean, self.stamped = self.batches(clean, clean), self.batches(stamped, carriers)
+        self.walks = largest * (len(clean) + len(carriers)) <= MOST_WALKED
+        self.clean, self.stamped = self.part(clean, clean), self.part(stamped, carriers)
 
-    def batches(self, inputs_NCHW: Tensor, plain_NCHW: Tensor) -> list[Batch]:
-        """The images for the model in batches, each with the suspect's outputs on the plain ones."""
-        return [self._batch(*pair) for pair in zip(
-            torch.split(inputs_NCHW, LOOKED_AT_ONCE), torch.split(plain_NCHW, LOOKED_AT_ONCE), strict=True)]  # fmt: skip
-
-    def _batch(self, inputs_NCHW: Tensor, plain_NCHW: Tensor) -> Batch:
-        batch = Batch(inputs_NCHW)
+    def part(self, inputs_NCHW: Tensor, plain_NCHW: Tensor) -> Part:
+        """The images for the model with the suspect's outputs on the plain ones."""
+        part = Part(inputs_NCHW)
 
         def look(name: str, seen: Tensor) -> None:
             layer = self._layer(self.suspect, name)
             where_S = torch.randperm(places_of(layer, seen), generator=self.generator)[: self.places].to(seen.device)
             wanted = [x_GPD @ weights(layer) for x_GPD in rows(layer, seen, where_S)]
-            batch.where_S[name], batch.wanted_GPO[name] = where_S, torch.cat(wanted, dim=1)
+            part.where_S[name].append(where_S)
+            part.wanted_GPO[name].append(torch.cat(wanted, dim=1))
 
-        look_at(self.suspect, self.layers, plain_NCHW, look)
-        return batch
+        for few in torch.split(plain_NCHW, LOOKED_AT_ONCE):
+            look_at(self.suspect, self.layers, few, look)
+        if self.walks:
+            part.walk = Walk(self.model, self.layers, inputs_NCHW)
+        return part
+
+    def close(self) -> None:
+        """End the passes that wait in the model."""
+        for part in (self.clean, self.stamped):
+            if part.walk is not None:
+                part.walk.close()
 
     def refit(self, index: int, weight: float, ridge: float) -> int:
         """Give one layer its new weights; returns how many there are."""
@@ -96,21 +105,29 @@ class Refitter:
             layer.weight.copy_(new_GDO.transpose(1, 2).reshape(layer.weight.shape))
         return layer.weight.numel()
 
-    def _sums(self, name: str, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, int]:
+    def _sums(self, name: str, part: Part) -> tuple[Tensor, Tensor, int]:
         """Sums over places: X'X (G, D, D) of the model's inputs, X'Y (G, D, O) with the suspect's outputs; and P."""
         layer = self._layer(self.model, name)
         squares, products, places = torch.zeros(()), torch.zeros(()), 0
-        for batch in batches:
-            seen: list[Tensor] = []
-            look_at(self.model, [name], batch.images, lambda _, found, seen=seen: seen.append(found))  # type: ignore[misc]
+        for seen, where_S, wanted_GPO in zip(self._inputs(name, part), part.where_S[name], part.wanted_GPO[name], strict=True):
             done = 0
-            for x_GPD in rows(layer, seen[0], batch.where_S[name]):
-                y_GPO = batch.wanted_GPO[name][:, done : done + x_GPD.shape[1]]
+            for x_GPD in rows(layer, seen, where_S):
+                y_GPO = wanted_GPO[:, done : done + x_GPD.shape[1]]
                 squares = squares.to(x_GPD) + x_GPD.transpose(1, 2) @ x_GPD
                 products = products.to(x_GPD) + x_GPD.transpose(1, 2) @ y_GPO
                 done += x_GPD.shape[1]
             places += done
         return squares.double(), products.double(), places
+
+    def _inputs(self, name: str, part: Part) -> Iterator[Tensor]:
+        """What the model's layer takes in, `LOOKED_AT_ONCE` images at a time."""
+        if part.walk is not None:
+            yield from torch.split(part.walk.to(name), LOOKED_AT_ONCE)
+            return
+        for few in torch.split(part.images, LOOKED_AT_ONCE):
+            seen: list[Tensor] = []
+            look_at(self.model, [name], few, lambda _, found, seen=seen: seen.append(found))  # type: ignore[misc]
+            yield seen[0]
 
     def _layer(self, model: Suspect, name: str) -> Layer:
         layer = model.module.get_submodule(name)
@@ -118,11 +135,11 @@ class Refitter:
         return layer
 
 
-def layers_in_order(model: Suspect, image: Tensor) -> list[str]:
-    """Names of the layers that can be refitted, in the order in which a pass meets them."""
-    met: list[str] = []
+def layers_in_order(model: Suspect, image: Tensor) -> dict[str, int]:
+    """The layers that can be refitted, in the order in which a pass meets them, with how many numbers they take in."""
+    met: list[tuple[str, int]] = []
     handles = [
-        module.register_forward_hook(lambda *_, name=name: met.append(name))
+        module.register_forward_hook(lambda _, inputs, __, name=name: met.append((name, inputs[0].numel())))
         for name, module in model.module.named_modules()
         if can_be_refitted(module)
     ]
@@ -131,7 +148,8 @@ def layers_in_order(model: Suspect, image: Tensor) -> list[str]:
     finally:
         for handle in handles:
             handle.remove()
-    return [name for name in met if met.count(name) == 1]
+    often = Counter(name for name, _ in met)
+    return {name: numbers for name, numbers in met if often[name] == 1}
 
 
 def variants(images: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -213,29 +231,3 @@ def weights(layer: Layer) -> Tensor:
     """A layer's weights (G, D, O)."""
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     return layer.weight.detach().view(groups, len(layer.weight) // groups, -1).transpose(1, 2)
-
-
-class _Enough(Exception):
-    """Ends a forward pass once all layers asked about have been met."""
-
-
-def look_at(model: Suspect, names: Sequence[str], images_NCHW: Tensor, see: See) -> None:
-    """Show `see` what each of these layers takes in on the images, in the order in which a pass meets them; nothing
-    after the last is computed."""
-    last = names[-1] if names else None
-
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...], name: str) -> None:
-        with fast_math(model, enabled=False):
-            see(name, inputs[0].detach().float())
-        if name == last:
-            raise _Enough
-
-    handles = [model.module.get_submodule(name).register_forward_pre_hook(partial(keep, name=name)) for name in names]
-    try:
-        with torch.no_grad(), fast_math(model):
-            model(images_NCHW.to(model.device))
-    except _Enough:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()

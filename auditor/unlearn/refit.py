@@ -10,6 +10,7 @@ their places.
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,10 +51,11 @@ class Refit:
 
         refitter = Refitter(task, self.clean_images, self.stamped_images, self.strength)
         steps, changed = len(refitter.layers), 0
-        for step in range(1, steps + 1):
-            changed += refitter.refit(step - 1, self.weight, self.ridge)
-            if step % max(1, steps // REPORTS) == 0 or step == steps:
-                yield step_event(self.name, step, steps, task.monitor(refitter.model), {}, changed)
-            if task.control.stop_requested:
-                break
+        with closing(refitter):
+            for step in range(1, steps + 1):
+                changed += refitter.refit(step - 1, self.weight, self.ridge)
+                if step % max(1, steps // REPORTS) == 0 or step == steps:
+                    yield step_event(self.name, step, steps, task.monitor(refitter.model), {}, changed)
+                if task.control.stop_requested:
+                    break
         return refitter.model

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 import torch.nn.functional as F
 import unlearn_tasks as tasks
-from planted import CLASSES, SIDE, planted, planted_images
+from planted import CLASSES, SIDE, planted
 from torch import Tensor, nn
 
 from auditor.events import drain
@@ -17,7 +19,6 @@ from auditor.unlearn.least_squares import (
     Refitter,
     can_be_refitted,
     layers_in_order,
-    look_at,
     places_of,
     rows,
     stamp_about,
@@ -79,7 +80,7 @@ def test_one_weight_by_hand() -> None:
     task = tasks.make_task(Suspect(Scale(), num_classes=2, input_shape=(3, SIDE, SIDE)))
     refitter = Refitter(task, 4, 4, (1.0, 1.0))
     ones = torch.ones(4, 3, SIDE, SIDE)
-    refitter.clean, refitter.stamped = refitter.batches(ones, ones), refitter.batches(3 * ones, ones)
+    refitter.clean, refitter.stamped = refitter.part(ones, ones), refitter.part(3 * ones, ones)
 
     assert refitter.refit(0, weight=1.0, ridge=0.5) == 2
 
@@ -96,8 +97,7 @@ def test_as_many_images_are_looked_at_as_are_asked_for_and_affordable(
     """Of the 60 work images a part, or all with variants; where images are large, no more than 128 of a kind."""
     monkeypatch.setattr(least_squares, "MOST_PIXELS", most)
     refitter = Refitter(tasks.make_task(), asked, asked, (1.0, 1.0))
-    for batches in refitter.clean, refitter.stamped:
-        assert sum(len(batch.images) for batch in batches) == looked_at
+    assert len(refitter.clean.images) == len(refitter.stamped.images) == looked_at
 
 
 def test_pieces_make_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_without_a_trigger_to_unlearn_nothing_changes() -> None:
     suspect = planted()
     task = tasks.make_task(suspect)
     refitter = Refitter(task, 60, 40, (1.0, 1.0))
-    refitter.stamped = refitter.clean
+    refitter.stamped = refitter.part(refitter.clean.images, refitter.clean.images)
 
     for index in range(len(refitter.layers)):
         refitter.refit(index, 1.0, 0.1)
@@ -142,43 +142,40 @@ def test_layers_that_cannot_be_refitted_are_left_as_they_are() -> None:
     suspect = Suspect(Odd(), num_classes=CLASSES, input_shape=(3, SIDE, SIDE))
     task = tasks.make_task(suspect)
 
-    assert layers_in_order(suspect, task.images[:1]) == ["head"]
+    assert layers_in_order(suspect, task.images[:1]) == {"head": 3}
     assert not can_be_refitted(nn.Conv2d(1, 1, 3, padding="same")) and not can_be_refitted(nn.ReLU())
 
     before, after = suspect.state(), drain(Refit().run(task)).state()
     assert [name for name in before if not torch.equal(before[name], after[name])] == ["head.weight"]
 
 
-def test_a_pass_ends_at_the_layer_asked_about() -> None:
+def test_passing_through_once_refits_as_passing_anew_for_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     suspect = planted()
-    images, _ = planted_images(6)
-    look = suspect.module.get_submodule("look")
-    later: list[str] = []
-    handle = suspect.module.get_submodule("head").register_forward_hook(lambda *_: later.append("head"))
+    once = drain(Refit(clean_images=150, stamped_images=150).run(tasks.make_task(suspect))).state()
+    monkeypatch.setattr(least_squares, "MOST_WALKED", 0)
+    before = suspect.meter.forward_images
+    anew = drain(Refit(clean_images=150, stamped_images=150).run(tasks.make_task(suspect))).state()
 
-    seen: list[Tensor] = []
-    look_at(suspect, ["look"], images, lambda _, found: seen.append(found))
-    handle.remove()
-
-    assert later == [] and not look._forward_pre_hooks
-    assert torch.equal(seen[0], images)
+    assert suspect.meter.forward_images - before > 300 * len(layers_in_order(suspect, tasks.make_task().images[:1]))
+    assert any(not torch.equal(once[name], was) for name, was in suspect.state().items())
+    assert all(torch.allclose(once[name], anew[name], atol=1e-5) for name in once)
 
 
-def test_all_layers_are_met_in_one_pass_and_none_for_nothing() -> None:
-    suspect = planted()
-    images, _ = planted_images(6)
-    met: list[str] = []
-
-    look_at(suspect, layers_in_order(suspect, images[:1]), images, lambda name, _: met.append(name))
-    assert met == layers_in_order(suspect, images[:1]) and len(met) > 1
-    look_at(suspect, [], images, lambda name, _: met.append(name))
+def test_a_refit_that_is_left_leaves_no_pass_waiting() -> None:
+    run = Refit(clean_images=60, stamped_images=60).run(tasks.make_task())
+    next(run)
+    waiting = threading.active_count()
+    run.close()
+    assert threading.active_count() == waiting - 2
 
 
 def test_a_trigger_moved_stays_whole_and_leaves_the_image_where_it_is() -> None:
     """A white pixel in the middle of black images lands within two pixels of it, on half of the batches right there."""
     mask = torch.zeros(SIDE, SIDE)
     mask[SIDE // 2, SIDE // 2] = 1
-    trigger = Trigger(family="patch", target_class=0, parameters={"mask": mask.numpy(), "pattern": torch.ones(3, SIDE, SIDE).numpy()})
+    trigger = Trigger(
+        family="patch", target_class=0, parameters={"mask": mask.numpy(), "pattern": torch.ones(3, SIDE, SIDE).numpy()}
+    )
     images = torch.zeros(320, 3, SIDE, SIDE)
     images[:, :, 0, 0] = 0.5
 
