@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from auditor.errors import UsageError, printable
 from auditor.suspect import Suspect
 
-LEAST_SIDE = 4
-LAST_MAP_RULE = f"the last feature map of at least {LEAST_SIDE} by {LEAST_SIDE} positions before pooling"
+LEAST_SIDE, MOST_ASKED = 4, 7  # 7 by 7 is what the common networks end in at 224 pixels
 GIVEN_RULE = "given by the user"
 _PASSIVE = ("pool", "drop", "identity", "flatten")
 
@@ -34,7 +33,7 @@ def target_layer(suspect: Suspect, name: str | None = None) -> Layer | None:
     """The layer whose map Grad-CAM reads, found by passing one grey image through the suspect.
 
     Without `name`: of all modules but the root, in the order in which they finish, the last that
-    puts out one map of several channels and at least 4 by 4 positions. Pooling, dropout, identity
+    puts out one map of several channels and enough positions (`least_side`). Pooling, dropout, identity
     and flatten modules do not count, nor containers that merely hand on a pooled map. None when
     there is no such map, or when it is but the way into a network of tokens (ViT).
     Raises UsageError when `name` is no layer, or one without a map.
@@ -50,6 +49,12 @@ def target_layer(suspect: Suspect, name: str | None = None) -> Layer | None:
     return Layer(name=name, rule=GIVEN_RULE, shape=trace.shapes[name])
 
 
+def least_side(image_shape: tuple[int, int]) -> int:
+    """How many positions a side a map must have: a quarter of the image's, and 4 to 7. With fewer, a patch of a few
+    pixels is lost inside one of them (4 by 4, in which many networks for 32 pixels end)."""
+    return max(LEAST_SIDE, min(MOST_ASKED, min(image_shape) // 4))
+
+
 def map_shape(output: object, image_shape: tuple[int, int], least: int = 2) -> tuple[int, int] | None:
     """The (h, w) of a channels-first map with more than one channel and `least` positions a side.
 
@@ -62,6 +67,12 @@ def map_shape(output: object, image_shape: tuple[int, int], least: int = 2) -> t
     if channels < 2 or min(height, width) < least or not _same_aspect((height, width), image_shape):
         return None
     return height, width
+
+
+def last_map_rule(image_shape: tuple[int, int]) -> str:
+    """In words, why the layer is taken where none is named."""
+    least = least_side(image_shape)
+    return f"the last feature map of at least {least} by {least} positions before pooling"
 
 
 def _same_aspect(shape: tuple[int, int], image_shape: tuple[int, int]) -> bool:
@@ -88,10 +99,10 @@ class _Trace:
         weighted = any(True for _ in module.parameters(recurse=False))
         if _is_passive(module):
             self.pooled += [output] if isinstance(output, Tensor) and "pool" in _kind(module) else []
-        elif shape is not None and min(shape) >= LEAST_SIDE:
+        elif shape is not None and min(shape) >= least_side(image_shape):
             self.maps += weighted
             if not any(output is seen for seen in self.pooled):
-                self.last, self.tokens = Layer(name=name, rule=LAST_MAP_RULE, shape=shape), 0
+                self.last, self.tokens = Layer(name=name, rule=last_map_rule(image_shape), shape=shape), 0
         elif weighted and _are_tokens(output, image_shape):
             self.tokens += 1
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 from auditor.attention import Layer, target_layer
-from auditor.attention.layers import GIVEN_RULE, map_shape
+from auditor.attention.layers import GIVEN_RULE, least_side, map_shape
 from auditor.checkpoint.nets import create
 from auditor.errors import UsageError
 from auditor.suspect import Suspect
@@ -25,15 +25,20 @@ def found(module: nn.Module, side: int = 32) -> tuple[str, tuple[int, int]] | No
 
 @pytest.mark.parametrize(
     ("name", "layer", "shape"),
-    [("resnet20", "layer3", (8, 8)), ("resnet18", "layer4", (4, 4)), ("vgg11_bn", "features.20", (4, 4))],
+    [("resnet20", "layer3", (8, 8)), ("resnet18", "layer3", (8, 8)), ("vgg11_bn", "features.13", (8, 8))],
 )
 def test_last_stage_of_known_networks(name: str, layer: str, shape: tuple[int, int]) -> None:
     assert found(create(name, 10)) == (layer, shape)
 
 
+@pytest.mark.parametrize(("image", "least"), [((8, 8), 4), ((20, 40), 5), ((28, 28), 7), ((32, 32), 7), ((224, 224), 7)])
+def test_the_smaller_the_image_the_smaller_its_map_may_be(image: tuple[int, int], least: int) -> None:
+    assert least_side(image) == least
+
+
 def test_rule_says_in_words_why() -> None:
     layer = target_layer(suspect(create("resnet20", 10)))
-    assert layer is not None and layer.rule == "the last feature map of at least 4 by 4 positions before pooling"
+    assert layer is not None and layer.rule == "the last feature map of at least 7 by 7 positions before pooling"
 
 
 def test_pooling_and_what_hands_its_map_on_do_not_count() -> None:
