@@ -2,7 +2,7 @@
 
 By the kind of its triggers and the number of images, cheap before dear. Measured on calibration models
 (benchmarks/RESULTS.md, "remove"): `refit` leaves the least of a backdoor for its cost in accuracy, with a smaller
-weight less of both, and `ascent` from where it ended takes away up to half of what is left at no cost. `prune` and
+weight less of both, and `ascent` from where it ended takes away up to half of what is left for half a point. `prune` and
 `sau`, which adds shared adversarial examples to the synthesized triggers, come near it where the trigger is a patch;
 where it is not, they keep accuracy and leave up to three times as much of the backdoor, which no check on synthesized
 triggers sees. So there `sau` comes last: only where what comes before was refused, which on networks of many classes

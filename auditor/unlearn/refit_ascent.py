@@ -2,7 +2,7 @@
 
 Ours. What `refit` leaves is what its triggers share too little with the true one to tell; an ascent on the same
 triggers, that starts there and still answers clean images as the suspect did, moves the weights elsewhere than a
-ridge regression does. On calibration models the two leave less than either, for no more accuracy
+ridge regression does. On calibration models the two leave less than either, for half a point of accuracy at most
 (benchmarks/RESULTS.md, "remove").
 """
 
