@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.terminal import ROOT, Terminal
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_the_sample_goes_from_open_to_a_sanitized_model_in_three_keys(terminal: 
     terminal.wait_for("Backdoor found", 600)
     time.sleep(1)
     terminal.press("\r")
-    terminal.wait_for("Sanitized and verified", 600)
+    terminal.wait_for("Sanitized and verified", 1200)
     run = tmp_path / "runs" / "suspect"
     assert {"sanitized.onnx", "report.html", "SHA256SUMS", "result.json"} <= {path.name for path in run.iterdir()}
     assert json.loads((run / "result.json").read_text())["run"]["exit_code"] == 0
@@ -59,6 +59,6 @@ def test_a_closed_terminal_leaves_a_run_that_resumes(terminal: Terminal, tmp_pat
     assert not (run / ".lock").exists()
     resumed = subprocess.run(
         [sys.executable, "-m", "auditor", "audit", "samples/suspect.pt", "--clean", "samples/clean", "-o", "runs/suspect"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=900, check=False,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=1500, check=False,
     )  # fmt: skip
     assert resumed.returncode == 0, resumed.stderr
