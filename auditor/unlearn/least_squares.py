@@ -30,7 +30,7 @@ MOST_PLACES, LEAST_PLACES = 32, 8  # of an image
 MOST_WANTED = 2**26  # numbers that the suspect's outputs may take: 256 MiB
 MOST_NUMBERS = 2**24  # of unfolded inputs at a time: 64 MiB
 MOST_PIXELS = 2**23  # of all images of one kind
-MOST_WALKED = 2**28  # numbers of the largest map of all images; waiting passes hold about four such: 4 GiB
+MOST_WALKED = 2**27  # numbers of the largest map of all images; a ResNet-20 took eight times that, here 4 GiB
 
 
 class Part:
