@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from auditor.errors import UsageError, printable
 from auditor.suspect import Suspect
 
-LEAST_SIDE, MOST_ASKED = 4, 7  # 7 by 7 is what the common networks end in at 224 pixels
+LEAST_SIDE, ENOUGH = 4, 7  # 7 by 7 is what the common networks end in at 224 pixels
 GIVEN_RULE = "given by the user"
 _PASSIVE = ("pool", "drop", "identity", "flatten")
 
@@ -52,7 +52,7 @@ def target_layer(suspect: Suspect, name: str | None = None) -> Layer | None:
 def least_side(image_shape: tuple[int, int]) -> int:
     """How many positions a side a map must have: a quarter of the image's, and 4 to 7. With fewer, a patch of a few
     pixels is lost inside one of them (4 by 4, in which many networks for 32 pixels end)."""
-    return max(LEAST_SIDE, min(MOST_ASKED, min(image_shape) // 4))
+    return max(LEAST_SIDE, min(ENOUGH, min(image_shape) // 4))
 
 
 def map_shape(output: object, image_shape: tuple[int, int], least: int = 2) -> tuple[int, int] | None:

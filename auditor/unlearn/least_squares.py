@@ -63,7 +63,7 @@ class Refitter:
         self.layers, largest = list(taken_in), max(taken_in.values(), default=0)
         outputs = sum(len(self._layer(self.suspect, name).weight) for name in self.layers)
         self.places = max(LEAST_PLACES, min(MOST_PLACES, MOST_WANTED // max(1, outputs * (len(clean) + len(carriers)))))
-        self.walks = largest * (len(clean) + len(carriers)) <= MOST_WALKED
+        self.in_one_pass = largest * (len(clean) + len(carriers)) <= MOST_WALKED
         self.clean, self.stamped = self.part(clean, clean), self.part(stamped, carriers)
 
     def part(self, inputs_NCHW: Tensor, plain_NCHW: Tensor) -> Part:
@@ -79,7 +79,7 @@ class Refitter:
 
         for few in torch.split(plain_NCHW, LOOKED_AT_ONCE):
             look_at(self.suspect, self.layers, few, look)
-        if self.walks:
+        if self.in_one_pass:
             part.walk = Walk(self.model, self.layers, inputs_NCHW)
         return part
 
