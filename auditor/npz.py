@@ -24,8 +24,7 @@ MAX_AXES = 8
 MAX_SIDE = 2**40
 _WRITE_ANEW = "Write it anew with numpy.savez."
 _BROKEN_ZIP = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, IndexError, MemoryError, NotImplementedError,
-    OverflowError, RuntimeError, ValueError,
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, IndexError, MemoryError, OverflowError, RuntimeError, ValueError,
 )  # fmt: skip
 _PLAIN_KINDS = "biufUS"
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
