@@ -79,3 +79,17 @@ def test_npz_without_exactly_one_set_of_images_is_refused(
 def test_file_named_npz_that_is_not_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"\x80\x04cos\nsystem\n.")
     refused(tmp_path / "a.npz", "not a readable .npz")
+
+
+@pytest.mark.parametrize("flag", [0x20, 0x40], ids=["patched data", "strong encryption"])
+def test_what_zipfile_does_not_implement_is_refused(tmp_path: Path, flag: int) -> None:
+    """It says so by a NotImplementedError, which must not end the program."""
+    path = npz(tmp_path, x=pixels(4, 16, 12, 3), y=np.arange(4))
+    raw = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = raw.find(signature)
+        while at >= 0:
+            raw[at + offset] |= flag
+            at = raw.find(signature, at + 1)
+    path.write_bytes(raw)
+    refused(path, "not a readable .npz")
