@@ -96,6 +96,13 @@ def test_the_targets_rows_come_first(full_html: str) -> None:
     assert are_targets[0] and are_targets == sorted(are_targets, reverse=True)
 
 
+def test_no_number_of_the_table_is_broken_over_two_lines(full_html: str) -> None:
+    """4.56e-45 in a narrow column read as 4.56e-4."""
+    table = full_html[full_html.index("Evidence per class and family") :]
+    numbers = re.findall(r"<td([^>]*)>", table[table.index("is-target") : table.index("</tr>", table.index("is-target"))])
+    assert [('class="value-cell"' in attributes) for attributes in numbers] == [False, True, True, True, True]
+
+
 def test_families_are_said_as_people_say_them(tmp_path: Path) -> None:
     found = runs.badnets().verdict
     assert found is not None
