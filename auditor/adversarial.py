@@ -118,7 +118,8 @@ class Descent:
 
     `images` (N, C, H, W) in [0, 1] and `labels` (N,) are the work images; an arm draws only
     images whose label is not its goal for them: its target, or what `goals` (M, N) says of each.
-    An arm without any draws from all: there is nothing it could flip, and it will find no cost.
+    With `shown` (M, N) it draws only those it is shown. An arm without any draws from all: there is nothing it could
+    flip, and it will find no cost.
     Images with goals of their own are shown as they are: mirrored or mixed they may be of another class.
     """
 
@@ -134,6 +135,7 @@ class Descent:
         batch_size: int = 16,
         *,
         goals_MN: Tensor | None = None,
+        shown_MN: Tensor | None = None,
     ) -> None:
         self.suspect, self.family, self.generator = suspect, family, generator
         self.images = images_NCHW.to(suspect.device)
@@ -142,6 +144,7 @@ class Descent:
         goals_MN = targets_M[:, None].expand(-1, len(labels_N)) if goals_MN is None else goals_MN
         self.goals = goals_MN.to(suspect.device)
         eligible = (labels_N[None] != goals_MN).float()
+        eligible = eligible if shown_MN is None else eligible * shown_MN
         self.eligible = torch.where(eligible.any(1, keepdim=True), eligible, torch.ones_like(eligible))
         self.raw = {k: v.to(suspect.device).clone() for k, v in raw.items()}
         self.first = {k: torch.zeros_like(v) for k, v in self.raw.items()}

@@ -26,9 +26,9 @@ from auditor.search.synthesis import Budget, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.calibration import Bank
-from auditor.verdict.cross_fitting import cross_fitted
+from auditor.verdict.cross_fitting import weigh_pairs
 from auditor.verdict.decision import Decision, decide
-from auditor.verdict.sources import sentence, weigh_sources
+from auditor.verdict.sources import best_first, sentence, weigh_steps
 from auditor.verdict.weighing import Weighed, weigh
 
 ALLOWED_FLIPS = 0.10
@@ -147,10 +147,11 @@ def _fresh_source_check(
     sanitized: Suspect, held: Held, search: Searchable, control: Control
 ) -> Generator[Event, None, Check]:
     """No trigger that minds where an image comes from may stand out again and hold on unseen images."""
-    found = yield from search_sources(sanitized, search.images, search.labels, seed=search.seed + SEED_OFFSET, control=control)
-    weighed = weigh_sources(sanitized, found, held.images, held.labels)
-    weighed = yield from cross_fitted(sanitized, weighed, search.images, search.labels, seed=search.seed + SEED_OFFSET, control=control)
-    leads = [lead for lead in weighed if lead.confirmed]
+    every, seed = (search.images, search.labels), search.seed + SEED_OFFSET
+    found = yield from search_sources(sanitized, *every, seed=seed, control=control, pairs_on=every)
+    weighed = weigh_steps(sanitized, found, held.images, held.labels)
+    weighed += yield from weigh_pairs(sanitized, found, *every, seed=seed, control=control)
+    leads = [lead for lead in best_first(weighed) if lead.confirmed]
     said = sentence(leads[0], []) if leads else "none stands out and holds on images it was not fitted to"
     return Check(
         name="A fresh search finds no trigger of one source class or of all to all", passed=found.complete and not leads,

@@ -18,7 +18,7 @@ import torch
 
 from auditor.events import Control, drain
 from auditor.search.sources import MOST_CLASSES, search_sources
-from auditor.verdict.sources import SHIFT_RATIO, cheapest_step, weigh_sources
+from auditor.verdict.sources import SHIFT_RATIO, cheapest_step, weigh_steps
 from benchmarks.detect.cells import initialisation
 from benchmarks.flags import measure_models, zoo_parser
 from benchmarks.rows import Row, commit, table
@@ -32,9 +32,9 @@ def measure(model: Row, args: argparse.Namespace, count: int, seed: int) -> Row:
     """Search one model on the images a scan would be handed, confirming on those that are held out."""
     suspect, images, labels, (work, unseen) = opened(model, count, seed)
     began = time.perf_counter()
-    found = drain(search_sources(suspect, images[work], labels[work], seed=seed, control=Control(), with_pairs=False))
+    found = drain(search_sources(suspect, images[work], labels[work], seed=seed, control=Control()))
     seconds, passed = time.perf_counter() - began, suspect.meter.forward_images
-    leads, best = weigh_sources(suspect, found, images[unseen], labels[unseen]), cheapest_step(found.shifts)
+    leads, best = weigh_steps(suspect, found, images[unseen], labels[unseen]), cheapest_step(found.shifts)
     return {
         "model": model["name"], "images": count, "seed": seed, "split": model["split"], "base": initialisation(model),
         "architecture": model["architecture"], "honest": model["honest"], "attack": model["attack"], "kind": model["kind"],

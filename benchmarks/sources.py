@@ -4,8 +4,8 @@
     python -m benchmarks.sources --fit                                  # write auditor/verdict/pairs.json
     python -m benchmarks.sources --split held_out --show
 
-The profile of pairs is fitted on honest models of the calibration and opened splits; the table of
-those splits scores every model by a profile without its own initialisation, others by the one shipped.
+The profile of pairs is fitted on honest models of the calibration and opened splits. Models of those splits are
+weighed by a profile without their own initialisation, from the honest rows that are there, others by the one shipped.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from auditor.images import split, within_work
 from auditor.search.sources import MOST_CLASSES, search_sources
 from auditor.suspect import Suspect
 from auditor.verdict import pairs
-from auditor.verdict.cross_fitting import cross_fitted
-from auditor.verdict.pairs import STANDS_OUT, PairProfile, make_pair_profile, pair_standings
-from auditor.verdict.sources import weigh_sources
+from auditor.verdict.cross_fitting import look_again
+from auditor.verdict.pairs import PairProfile, make_pair_profile
 from benchmarks.detect.cells import initialisation, sample
 from benchmarks.detect.examples import DATA_SETS
 from benchmarks.detect.fit import FITTED_ON
@@ -39,27 +38,27 @@ from benchmarks.zoo.recipe import reserved
 
 KEY = ("model", "images", "seed")
 OUT = Path(pairs.__file__).with_name(pairs.PAIRS)
-HEAD = ("model", "attack", "source, target", "furthest pair", "stands out", "said", "flips", "seconds")
+HEAD = ("model", "attack", "source, target", "images", "draw", "furthest pair", "times cheaper", "stands out", "flips", "said", "seconds")
 Floats = NDArray[np.float64]
 
 
-def measure(model: Row, count: int, seed: int) -> Row:
-    """Search one model on the images a scan would be handed, confirming on those that are held out."""
-    suspect, images, labels, (work, unseen) = opened(model, count, seed)
-    began = time.perf_counter()
-    found = drain(search_sources(suspect, images[work], labels[work], seed=seed, control=Control(), with_steps=False))
-    seconds, passed = time.perf_counter() - began, suspect.meter.forward_images
-    every = np.concatenate([work, unseen])
-    leads = drain(cross_fitted(suspect, weigh_sources(suspect, found, images[unseen], labels[unseen]), images[every], labels[every],
-                               seed=seed, control=Control()))  # fmt: skip
+def measure(model: Row, count: int, seed: int, honest: Sequence[Row]) -> Row:
+    """Search one model on the images a scan would be handed, and look again at what stands out, by profiles of `honest` rows."""
+    suspect, images, labels, parts = opened(model, count, seed)
+    work = np.concatenate(parts)
+    known = profiles(honest, without=initialisation(model)) if model["split"] in FITTED_ON else None
+    began, control = time.perf_counter(), Control()
+    found = drain(search_sources(suspect, images, labels, seed=seed, control=control, with_steps=False, pairs_on=(images[work], labels[work])))
+    looked = drain(look_again(suspect, found, images[work], labels[work], seed=seed, control=control, profiles=known))
     row: Row = {
         "model": model["name"], "images": count, "seed": seed, "split": model["split"], "base": initialisation(model),
         "architecture": model["architecture"], "honest": model["honest"], "attack": model["attack"], "target": model["target"],
         "sources": model["source_classes"], "cost": [[_short(v) for v in line] for line in found.cost.tolist()],
-        "leads": [{"source": lead.triggers[0].source_classes, "target": lead.triggers[0].target_class,
-                   "standing": _short(lead.standing), "flips": [lead.rate.hits, lead.rate.total], "confirmed": lead.confirmed}
-                  for lead in leads],
-        "forward_images": passed, "seconds": round(seconds, 1), "commit": commit(),
+        "looked": [{"source": lead.triggers[0].source_classes[0], "target": lead.triggers[0].target_class, "cheaper": _short(lead.cheaper),
+                    "standing": _short(lead.standing), "flips": [lead.rate.hits, lead.rate.total], "confirmed": lead.confirmed}
+                   for lead in looked],
+        "forward_images": suspect.meter.forward_images, "backward_images": suspect.meter.backward_images,
+        "seconds": round(time.perf_counter() - began, 1), "commit": commit(),
     }  # fmt: skip
     return row
 
@@ -86,8 +85,8 @@ def costs(row: Row) -> Floats:
 
 
 def fitted_on(row: Row) -> bool:
-    """Whether a row's model may teach a profile: honest, of the splits to fit on, and of no reserved network."""
-    return bool(row["honest"]) and row["split"] in FITTED_ON and not reserved(None, row["architecture"])
+    """Whether a row may teach a profile: an honest model's, of the splits to fit on, of no reserved network, one of a hundred images."""
+    return bool(row["honest"]) and (row["images"], row["seed"]) == (100, 0) and row["split"] in FITTED_ON and not reserved(None, row["architecture"])
 
 
 def profiles(rows: Sequence[Row], without: str | None = None) -> list[PairProfile]:
@@ -99,19 +98,17 @@ def profiles(rows: Sequence[Row], without: str | None = None) -> list[PairProfil
     return [make_pair_profile(DATA_SETS.get(k, f"{k} classes"), many) for k, many in sorted(found.items()) if len(many) > 1]
 
 
-def show(rows: Sequence[Row], every: Sequence[Row]) -> str:
+def show(rows: Sequence[Row]) -> str:
     """One line a model."""
     lines = []
-    for row in sorted(rows, key=lambda r: (r["honest"], r["model"])):
-        own = profiles(every, without=row["base"]) if row["split"] in FITTED_ON else None
-        standing_KK, _ = pair_standings(costs(row), own)
-        source, target = np.unravel_index(np.nan_to_num(standing_KK, nan=-np.inf).argmax(), standing_KK.shape)
-        best = row["leads"][0] if row["leads"] else None
-        said = ("a backdoor" if best["confirmed"] else "not confirmed") if best else "-"
+    for row in sorted(rows, key=lambda r: (r["honest"], r["model"], r["images"], r["seed"])):
+        best, said = (row["looked"] or [None])[0], "-"
+        if best and best["standing"] >= 1:
+            said = "a backdoor" if best["confirmed"] else "not confirmed"
         lines.append((row["model"], row["attack"] or "honest", f"{row['sources'] or '-'}, {row['target']}" if row["target"] is not None else "-",
-                      f"{source} to {target}", float(standing_KK[source, target]), said,
-                      "{} of {}".format(*best["flips"]) if best else "-", row["seconds"]))  # fmt: skip
-    return f"Asked: a pair at {STANDS_OUT:g}.\n\n" + table(HEAD, lines)
+                      row["images"], row["seed"], f"{best['source']} to {best['target']}" if best else "-", best["cheaper"] if best else "-",
+                      best["standing"] if best else "-", "{} of {}".format(*best["flips"]) if best else "-", said, row["seconds"]))  # fmt: skip
+    return "Asked: 1.\n\n" + table(HEAD, lines)
 
 
 def write(rows: Sequence[Row]) -> None:
@@ -143,12 +140,11 @@ def main(argv: list[str] | None = None) -> int:
     chosen = [m for m in manifest(args.zoo) if m["split"] in splits and args.only in m["name"] and len(m["class_names"]) <= MOST_CLASSES]
     for model in chosen if not args.show else []:
         if (model["name"], args.images, args.seed) not in rows:
-            row = measure(model, args.images, args.seed)
+            row = measure(model, args.images, args.seed, list(rows.values()))
             rows[row["model"], row["images"], row["seed"]] = row
             append_row(args.out, row)
-            print(f"{row['model']}: {row['leads'][:1] or 'nothing stands out'}, {row['seconds']:.0f} s", file=sys.stderr)
-    every = list(rows.values())
-    print(show([r for r in every if r["split"] in splits], every))
+            print(f"{row['model']}: {row['looked'][:1] or 'nothing to look at'}, {row['seconds']:.0f} s", file=sys.stderr)
+    print(show([r for r in rows.values() if r["split"] in splits]))
     return 0
 
 

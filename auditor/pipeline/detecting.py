@@ -23,10 +23,11 @@ from auditor.search.synthesis import PROFILES, SearchResult, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn.twin import make_twin
-from auditor.verdict.cross_fitting import cross_fitted
+from auditor.verdict.cross_fitting import weigh_pairs
 from auditor.verdict.decision import Decision, decide
 from auditor.verdict.removability import removability, with_removability
-from auditor.verdict.sources import weigh_sources, with_sources
+from auditor.verdict.sources import best_first, weigh_steps, with_sources
+from auditor.verdict.weighing import weigh
 
 TWIN_AGREES = 0.02
 MOST_SHARED = 52  # images of the twin and of the search it shares: they cost by the image, the synthesis by the step
@@ -69,12 +70,14 @@ def _search_and_decide(session: Session) -> Steps:
         session.limit(f"{len(session.classes)} of {suspect.num_classes} classes were searched: those that the shared search and "
                       "the last layer's rows, or --targets, point at, and a random sample to compare them with (--exhaustive "
                       "searches all).")  # fmt: skip
+    bank = bank_for(session, session.request.profile, prior)
     found = yield from synthesize(
         suspect, images, labels, classes=session.classes, budget=PROFILES[session.request.profile],
         seed=session.request.seed, control=session.control, shared=shared,
+        worth_refining=lambda result: bool(weigh(result, bank).suspicions),
     )  # fmt: skip
     decision = decide(suspect, found, session.images[session.hold], session.labels[session.hold], session.class_names,
-                      session.request.targets, bank_for(session, session.request.profile, prior))  # fmt: skip
+                      session.request.targets, bank)  # fmt: skip
     if decision.verdict.label == "backdoored" and session.request.profile == "deep":
         return (yield from _with_removability(session, decision, found))
     return decision if decision.verdict.label == "backdoored" else (yield from _search_sources(session, decision))
@@ -106,13 +109,13 @@ def _search_sources(session: Session, decision: Decision) -> Steps:
     with_steps = (request.profile != "quick" or with_pairs) and not request.targets
     if session.model.num_classes > MOST_CLASSES or not (with_pairs or with_steps):
         return decision
-    found = yield from search_sources(session.model, session.images[fit], session.labels[fit], seed=request.seed,
-                                      control=session.control, with_pairs=with_pairs, with_steps=with_steps)  # fmt: skip
-    leads = weigh_sources(session.model, found, session.images[hold], session.labels[hold], request.targets)
     work = np.concatenate([fit, hold])
-    leads = yield from cross_fitted(session.model, leads, session.images[work], session.labels[work], seed=request.seed,
-                                    control=session.control)  # fmt: skip
-    return with_sources(decision, found, leads, session.class_names)
+    every = session.images[work], session.labels[work]
+    found = yield from search_sources(session.model, session.images[fit], session.labels[fit], seed=request.seed, control=session.control,
+                                      with_steps=with_steps, pairs_on=every if with_pairs else None)  # fmt: skip
+    leads = weigh_steps(session.model, found, session.images[hold], session.labels[hold])
+    leads += yield from weigh_pairs(session.model, found, *every, seed=request.seed, control=session.control, targets=request.targets)
+    return with_sources(decision, found, best_first(leads), session.class_names)
 
 
 def _shared(session: Session) -> Steps:

@@ -5,13 +5,14 @@ from every class toward every other, on images of that class alone; all-to-all b
 of their own (all_to_all.py).
 
 Source: Tang et al., Demon in the Variant (TaCT), USENIX Security 2021 (the attack). The search is ours.
-Legend: K classes, N images.
+Legend: K classes, N images, M arms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,86 +21,96 @@ from torch import Tensor
 
 from auditor.adversarial import Descent
 from auditor.events import Control, Event, Notice
-from auditor.pricing import ENOUGH_SHARE, tighten
-from auditor.search.all_to_all import FAMILY, PRICING_ROUNDS, Shift, arrays, search_all_to_all
+from auditor.pricing import tighten
+from auditor.search.all_to_all import FAMILY, Shift, arrays, search_all_to_all
 from auditor.search.synthesis import family_seed
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 
 MOST_CLASSES = 16  # pairs grow with the square
 FEWEST_IMAGES = 2
-PAIR_STEPS, PAIR_BATCH = 60, 4  # images of one class are few enough to meet a small trigger's place in time
+# One image a step: a class has few, and what a pair costs is told better by many steps than by full ones.
+PAIR_STEPS, PAIR_BATCH = 55, 1
+PRICED_IMAGES, PRICING_ROUNDS = 6, 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceSearch:
-    """`cost` (K, K) from class (row) to class (column), NaN where there were no images or pairs were not searched;
-    `pairs` are the triggers of those that work. `complete` is False when the time ran out."""
+    """`cost` (K, K) from class (row) to class (column), NaN where there were no images or pairs were not searched.
+    `complete` is False when the time ran out."""
 
     cost: NDArray[np.float64]
-    pairs: dict[tuple[int, int], Trigger] = field(default_factory=dict)
     shifts: list[Shift] = field(default_factory=list)
     with_pairs: bool = True
     with_steps: bool = True
     complete: bool = True
 
 
+class Pair(NamedTuple):
+    """From images of one class to another."""
+
+    source: int
+    target: int
+
+
 def search_sources(
-    suspect: Suspect, images: Tensor, labels: Tensor, *, seed: int, control: Control, with_pairs: bool = True,
-    with_steps: bool = True,
+    suspect: Suspect, images: Tensor, labels: Tensor, *, seed: int, control: Control, with_steps: bool = True,
+    pairs_on: tuple[Tensor, Tensor] | None = None,
 ) -> Generator[Event, None, SourceSearch]:  # fmt: skip
-    """Pairs of a source and a target class, and the steps of an all-to-all backdoor, on `images` (N, C, H, W) in
-    [0, 1]; those that the suspect gets wrong are left out."""
-    right = torch.from_numpy(suspect.predict(images)) == labels
-    images, labels = images[right], labels[right]
+    """The steps of an all-to-all backdoor on `images` (N, C, H, W) in [0, 1] with their `labels` (N,), and pairs of a source
+    and a target class on `pairs_on`, images and labels alike: they are confirmed by cross-fitting, and may see all.
+    Images that the suspect gets wrong are left out."""
     shifts: list[Shift] = []
-    if with_steps and len(images) >= FEWEST_IMAGES:
+    if with_steps and len((known := right(suspect, images, labels))[0]) >= FEWEST_IMAGES:
         yield Notice(message="Searching for a trigger that moves every class to another.")
-        shifts = search_all_to_all(suspect, images, labels, seed=seed, control=control)
-    nothing = np.full((suspect.num_classes, suspect.num_classes), np.nan)
-    found = SourceSearch(cost=nothing, shifts=shifts, with_pairs=with_pairs, with_steps=with_steps, complete=not control.stop_requested)
-    return (yield from _search_pairs(suspect, images, labels, found, seed, control)) if with_pairs else found
+        shifts = search_all_to_all(suspect, *known, seed=seed, control=control)
+    cost = np.full((suspect.num_classes, suspect.num_classes), np.nan)
+    found = SourceSearch(cost=cost, shifts=shifts, with_pairs=pairs_on is not None, with_steps=with_steps,
+                         complete=not control.stop_requested)  # fmt: skip
+    return found if pairs_on is None else (yield from _search_pairs(suspect, *right(suspect, *pairs_on), found, seed, control))
+
+
+def right(suspect: Suspect, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The images (N, C, H, W) that the suspect knows, and their labels."""
+    known = torch.from_numpy(suspect.predict(images)) == labels
+    return images[known], labels[known]
 
 
 def _search_pairs(
     suspect: Suspect, images: Tensor, labels: Tensor, found: SourceSearch, seed: int, control: Control
 ) -> Generator[Event, None, SourceSearch]:
-    classes, cost = suspect.num_classes, found.cost.copy()
-    pairs: dict[tuple[int, int], Trigger] = {}
-    yield Notice(message=f"Searching for triggers that act on one class only: {classes} source classes.")
-    for source in range(classes):
-        if control.stop_requested:
-            break
-        own = images[labels == source]
-        if len(own) >= FEWEST_IMAGES:
-            targets = [target for target in range(classes) if target != source]
-            for target, (price, works, trigger) in zip(targets, _search_from(suspect, own, source, targets, seed), strict=True):
-                cost[source, target] = price
-                if works:
-                    pairs[source, target] = trigger
-    return replace(found, cost=cost, pairs=pairs, complete=not control.stop_requested)
+    classes, cost = range(suspect.num_classes), found.cost.copy()
+    sources = [k for k in classes if int((labels == k).sum()) >= FEWEST_IMAGES]
+    pairs = [Pair(source, target) for source in sources for target in classes if target != source]
+    if pairs and not control.stop_requested:
+        yield Notice(message=f"Searching for triggers that act on one class only: {len(sources)} source classes.")
+        of_source = torch.stack([labels == pair.source for pair in pairs])
+        for pair, (price, _) in zip(pairs, search_pairs(suspect, images, labels, pairs, of_source, seed=seed, control=control), strict=False):
+            cost[pair] = price
+    return replace(found, cost=cost, complete=not control.stop_requested)
 
 
-def search_pair(suspect: Suspect, images: Tensor, source: int, target: int, seed: int) -> tuple[float, bool, Trigger]:
-    """The cheapest patch from one class to another on `images` (N, C, H, W) of the class: its cost, whether it flips enough,
-    the trigger."""
-    return _search_from(suspect, images, source, [target], seed)[0]
-
-
-def _search_from(
-    suspect: Suspect, images: Tensor, source: int, targets: Sequence[int], seed: int
-) -> list[tuple[float, bool, Trigger]]:
-    """The cheapest patch from one class toward each target: its cost, whether it flips enough, the trigger."""
-    generator = torch.Generator().manual_seed(family_seed(seed, f"source {source}"))
-    wanted, labels = torch.tensor(targets), torch.full((len(images),), source)
-    raw = FAMILY.start(len(targets), suspect.input_shape, generator)
-    descent = Descent(suspect, FAMILY, images, labels, wanted, raw, generator, min(PAIR_BATCH, len(images)))
+def search_pairs(
+    suspect: Suspect, images: Tensor, labels: Tensor, pairs: Sequence[Pair], shown_MN: Tensor, *, seed: int, control: Control
+) -> list[tuple[float, Trigger]]:  # fmt: skip
+    """The cheapest patch of each pair on those `images` (N, C, H, W) of its source that it is shown (M, N), and its cost;
+    nothing where a stop is asked for."""
+    generator = torch.Generator().manual_seed(family_seed(seed, "pairs"))
+    targets = torch.tensor([pair.target for pair in pairs])
+    raw = FAMILY.start(len(pairs), suspect.input_shape, generator)
+    descent = Descent(suspect, FAMILY, images, labels, targets, raw, generator, PAIR_BATCH, shown_MN=shown_MN)
     for _ in range(PAIR_STEPS):
+        if control.stop_requested:
+            return []
         descent.step()
-    parameters, share = tighten(suspect, FAMILY, descent.best, wanted, images, labels, PRICING_ROUNDS)
-    cost = FAMILY.cost(parameters)
-    return [
-        (float(cost[i]), bool(share[i] >= ENOUGH_SHARE),
-         Trigger(family=FAMILY.name, target_class=target, parameters=arrays(parameters, i), source_classes=[source]))
-        for i, target in enumerate(targets)
-    ]  # fmt: skip
+    found: dict[int, tuple[float, Trigger]] = {}
+    alike, group_M = torch.unique(shown_MN, dim=0, return_inverse=True)
+    for group, shown_N in enumerate(alike):
+        arms, own = torch.nonzero(group_M == group)[:, 0], torch.nonzero(shown_N)[:PRICED_IMAGES, 0]
+        best = {name: value[arms.to(value.device)] for name, value in descent.best.items()}
+        parameters, _ = tighten(suspect, FAMILY, best, targets[arms], images[own], labels[own], PRICING_ROUNDS)
+        for i, arm in enumerate(arms.tolist()):
+            trigger = Trigger(family=FAMILY.name, target_class=pairs[arm].target, parameters=arrays(parameters, i),
+                              source_classes=[pairs[arm].source])  # fmt: skip
+            found[arm] = float(FAMILY.cost(parameters)[i]), trigger
+    return [found[arm] for arm in range(len(pairs))]

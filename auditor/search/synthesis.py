@@ -2,8 +2,8 @@
 
 For each family, several restarts toward each class descend together; after a first rung the
 best restart of each class goes on, all classes for equally many steps, so that their costs can
-be compared. Costs are then read at equal success. The cheapest classes are refined further for
-a good trigger, which never changes the costs compared.
+be compared. Costs are then read at equal success. At the end, where what was found is worth it,
+the cheapest classes are refined further for a good trigger, which never changes the costs compared.
 
 Legend: M arms, K classes searched, N images, C channels, H height, W width.
 """
@@ -11,7 +11,7 @@ Legend: M arms, K classes searched, N images, C channels, H height, W width.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -100,29 +100,32 @@ class SearchResult:
 def synthesize(
     suspect: Suspect, images: Tensor, labels: Tensor, *, classes: Sequence[int], budget: Budget, seed: int,
     control: Control, shared: SharedSearch | None = None, families: dict[str, Family] | None = None,
+    worth_refining: Callable[[SearchResult], bool] = lambda _: True,
 ) -> Generator[Event, None, SearchResult]:  # fmt: skip
     """Search the budget's families, or `families`, toward every class on `images` (N, C, H, W) in [0, 1].
 
-    Stops at the control's wish with what it has; families not finished are named in `skipped`.
+    `worth_refining` is asked once all costs are known, whether the cheapest triggers are to be refined. Stops at the control's wish with what it has; families not finished are named in `skipped`.
     Raises UsageError without images or classes.
     """
     if not len(images) or not len(classes):
         raise UsageError("A search needs images and classes.", "Give clean images with --clean PATH.")
-    candidates: list[Candidate] = []
+    searched: list[_Searched] = []
     skipped: list[str] = []
     families = {name: FAMILIES[name] for name in budget.families} if families is None else families
+
+    def result() -> SearchResult:
+        return SearchResult(candidates=[c for one in searched for c in one.candidates()], shared=shared, complete=not skipped, skipped=skipped)
+
     for name, family in families.items():
+        if not control.stop_requested:
+            generator = torch.Generator().manual_seed(family_seed(seed, name))
+            searched.append((yield from _search_family(suspect, family, images, labels, classes, budget, generator, control, shared)))
         if control.stop_requested:
             skipped.append(name)
-            continue
-        generator = torch.Generator().manual_seed(family_seed(seed, name))
-        found = yield from _search_family(
-            suspect, family, images, labels, classes, budget, generator, control, shared
-        )  # fmt: skip
-        if control.stop_requested:
-            skipped.append(name)
-        candidates += found
-    return SearchResult(candidates=candidates, shared=shared, complete=not skipped, skipped=skipped)
+    if budget.refine_steps and not control.stop_requested and worth_refining(result()):
+        for one in searched:
+            yield from one.refine(control)
+    return result()
 
 
 def family_seed(seed: int, name: str) -> int:
@@ -130,39 +133,61 @@ def family_seed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "big")
 
 
+@dataclass(kw_only=True, eq=False)
+class _Searched:
+    """A family that was searched: where its descent stands, and every class's trigger with its price. `cost` and `bound` stay
+    as they were priced, after equally many steps for all."""
+
+    descent: Descent
+    budget: Budget
+    classes: Sequence[int]
+    images: Tensor
+    labels: Tensor
+    parameters: dict[str, Tensor]
+    cost: Tensor
+    bound: Tensor
+    share: Tensor
+
+    def candidates(self) -> list[Candidate]:
+        family, share = self.descent.family, self.share.nan_to_num(0.0)  # no image to flip
+        return [_candidate(family, self.parameters, i, int(c), float(self.cost[i]), float(self.bound[i]), float(share[i]))
+                for i, c in enumerate(self.classes)]  # fmt: skip
+
+    def refine(self, control: Control) -> Generator[Event, None, None]:
+        """Go on with the cheapest classes alone, for better triggers; not where a stop is asked for."""
+        if control.stop_requested:
+            return
+        cheapest, flat = self.cost.argsort()[: self.budget.refined], torch.tensor(list(self.classes))
+        self.descent.keep(cheapest)
+        yield from _descend(self.descent, self.budget.steps, self.budget.steps + self.budget.refine_steps, control)
+        refined, self.share[cheapest] = tighten(self.descent.suspect, self.descent.family, self.descent.best, flat[cheapest],
+                                                self.images, self.labels, PRICING_ROUNDS)  # fmt: skip
+        for name, value in self.parameters.items():
+            value[cheapest] = refined[name]
+
+
 def _search_family(
     suspect: Suspect, family: Family, images: Tensor, labels: Tensor, classes: Sequence[int], budget: Budget,
     generator: torch.Generator, control: Control, shared: SharedSearch | None,
-) -> Generator[Event, None, list[Candidate]]:  # fmt: skip
+) -> Generator[Event, None, _Searched]:  # fmt: skip
     budget = budget.over(len(classes)).at_pace(family.pace)
     targets = torch.tensor(list(classes)).repeat(budget.restarts)
     raw = family.start(len(targets), suspect.input_shape, generator)
     if shared is not None:
         raw = start_from_shared(family, raw, shared, targets, len(classes))
     descent = Descent(suspect, family, images, labels, targets, raw, generator, budget.batch_size)
-    total = budget.steps + budget.refine_steps
     if budget.restarts > 1:
-        yield from _descend(descent, 0, budget.first_steps, total, control)
+        yield from _descend(descent, 0, budget.first_steps, control, budget.steps)
         descent.keep(best_restarts(descent, len(classes)))
-    yield from _descend(descent, descent.steps_taken, budget.steps, total, control)
-    flat = torch.tensor(list(classes))
+    yield from _descend(descent, descent.steps_taken, budget.steps, control)
     priced = evenly(labels, budget.priced_images)
     images, labels = images[priced], labels[priced]
-    parameters, share = tighten(suspect, family, descent.best, flat, images, labels, PRICING_ROUNDS)
+    parameters, share = tighten(suspect, family, descent.best, torch.tensor(list(classes)), images, labels, PRICING_ROUNDS)
     bound = family.cost(parameters).cpu()
     cost = torch.where(share >= ENOUGH_SHARE, bound, torch.inf)
-    cheapest = cost.argsort()[: budget.refined]
-    best = {k: v.clone() for k, v in parameters.items()}
-    if budget.refine_steps and not control.stop_requested:
-        descent.keep(cheapest)
-        yield from _descend(descent, budget.steps, total, total, control)
-        refined, share[cheapest] = tighten(suspect, family, descent.best, flat[cheapest], images, labels, PRICING_ROUNDS)
-        for name in best:
-            best[name][cheapest] = refined[name]
-    share = share.nan_to_num(0.0)  # no image to flip
-    return [
-        _candidate(family, best, i, int(c), float(cost[i]), float(bound[i]), float(share[i])) for i, c in enumerate(classes)
-    ]
+    best = {name: value.clone() for name, value in parameters.items()}
+    return _Searched(descent=descent, budget=budget, classes=classes, images=images, labels=labels, parameters=best, cost=cost,
+                     bound=bound, share=share)  # fmt: skip
 
 
 def evenly(labels_N: Tensor, count: int) -> Tensor:
@@ -196,13 +221,13 @@ def promise(descent: Descent) -> Tensor:
     return torch.where(torch.isinf(descent.best_cost), 2 - descent.flipped, descent.best_cost.tanh()).cpu()
 
 
-def _descend(descent: Descent, start: int, stop: int, total: int, control: Control) -> Generator[Event, None, None]:
+def _descend(descent: Descent, start: int, stop: int, control: Control, total: int | None = None) -> Generator[Event, None, None]:
     for step in range(start, stop):
         if control.stop_requested:
             return
         progress = descent.step()
         if (step + 1) % REPORT_EVERY == 0 or step + 1 == stop:
-            yield _report(descent, progress.loss, step + 1, total)
+            yield _report(descent, progress.loss, step + 1, total or stop)
 
 
 def _report(descent: Descent, loss: Tensor, step: int, total: int) -> SearchStep:

@@ -1,10 +1,10 @@
-"""How far pairs of a source and a target class stand out, by the costs of triggers from one to the other.
+"""What triggers from one class to another should cost in a suspect, and how far one that costs less stands out.
 
 Some pairs of classes are close by nature: a car becomes a lorry more easily than most things become another. So a pair
-must be cheaper, beside the other pairs of the suspect, than it is in honest models of the same data set, by a factor
-and by robust deviations alike; `python -m benchmarks.sources` measures those. For a data set that no honest model is
-known of, closeness is taken to be mutual: a pair must stand out for its cost beside those of its source and its
-target, and for how much cheaper it is than the way back. Ours.
+must be cheaper than it should be by what honest models of the same data set show of it, by a factor and by robust
+deviations alike; `python -m benchmarks.sources` measures those. For a data set that no honest model is known of,
+closeness is taken to be mutual: a pair must be cheaper than its source and its target let expect, and than the way back
+is beside what they let expect. Ours.
 
 Legend: K classes; rows are sources, columns targets.
 """
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 PAIRS = "pairs.json"
-STANDS_OUT = 5.0  # what honest models reach, and backdoored ones: benchmarks/RESULTS.md, "sources"
-CHEAPER = 4.0  # times, than in honest models: a pair that is just so much cheaper stands out by STANDS_OUT
+CHEAPER = 4.0  # times than it should be; what honest models reach, and backdoored ones: benchmarks/RESULTS.md, "sources"
+DEVIATIONS = 3.0
 LEAST_SCALE = 0.1  # of log costs: pairs that all cost the same must not make outliers of their noise
 ROUNDS = 10
 
@@ -37,22 +37,32 @@ class PairProfile:
     beside: Floats
 
 
-def pair_standings(cost_KK: Floats, profiles: Sequence[PairProfile] | None = None) -> tuple[Floats, str]:
-    """How far each pair stands out (K, K), STANDS_OUT being what is asked; NaN where there is no cost.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Expected:
+    """The log costs (K, K) that a suspect's pairs should have, how far they scatter around them (robust deviations), and the
+    name of the profile that this rests on, "" for none."""
 
-    Also names the profile that was taken off, "" for none: of `profiles` (those shipped, if None)
-    for as many classes, the one that the costs show most of.
-    """
+    log_cost: Floats
+    scatter: float
+    profile: str = ""
+
+    def standing(self, source: int, target: int, log_cost: float) -> float:
+        """How far a pair stands out that costs so much; 1 is what is asked: CHEAPER, and by DEVIATIONS."""
+        below = float(self.log_cost[source, target]) - log_cost
+        return min(below / float(np.log(CHEAPER)), below / (DEVIATIONS * self.scatter))
+
+
+def expected_costs(cost_KK: Floats, profiles: Sequence[PairProfile] | None = None) -> Expected:
+    """What the costs (K, K) of a suspect's pairs should be, NaN where there is no cost; by that of `profiles` (those shipped, if
+    None) for as many classes which the costs show most of."""
     log_KK = np.log(np.maximum(cost_KK, 1e-12))
-    beside_KK, name, most = beside_median(log_KK), "", 0.0
-    left_KK = beside_KK
+    beside_KK, best, most = beside_median(log_KK), None, 0.0
     for profile in shipped() if profiles is None else profiles:
         if profile.beside.shape == cost_KK.shape and (share := shared(beside_KK, profile.beside)) > most:
-            left_KK, name, most = beside_median(beside_KK - share * np.nan_to_num(profile.beside)), profile.name, share
-    if not name:
-        left_KK = polished(log_KK)
-        return np.minimum(low_side_z(left_KK), low_side_z(left_KK - left_KK.T)), ""
-    return np.minimum(low_side_z(left_KK), -left_KK * (STANDS_OUT / np.log(CHEAPER))), name
+            best, most = profile, share
+    left_KK = polished(log_KK) if best is None else beside_median(log_KK - most * np.nan_to_num(best.beside))
+    way_back_KK = np.minimum(0, np.nan_to_num(left_KK.T)) if best is None else 0
+    return Expected(log_cost=log_KK - left_KK + way_back_KK, scatter=scatter(left_KK), profile=best.name if best else "")
 
 
 def beside_median(values_KK: Floats) -> Floats:
@@ -97,12 +107,7 @@ def polished(values_KK: Floats) -> Floats:
     return left
 
 
-def low_side_z(values_KK: Floats) -> Floats:
-    """Median absolute deviations below the median, NaN where there is no value."""
+def scatter(values_KK: Floats) -> float:
+    """The median absolute deviation of the values that are known, in units of a standard deviation; at least LEAST_SCALE."""
     known = values_KK[np.isfinite(values_KK)]
-    if not len(known):
-        return values_KK
-    middle = float(np.median(known))
-    scale = max(1.4826 * float(np.median(np.abs(known - middle))), LEAST_SCALE)
-    z: Floats = (middle - values_KK) / scale
-    return z
+    return max(1.4826 * float(np.median(np.abs(known - np.median(known)))), LEAST_SCALE) if len(known) else LEAST_SCALE

@@ -1,6 +1,6 @@
 """Weighs triggers that mind where an image comes from, and adds what is confirmed to a verdict.
 
-Pairs are weighed by `pairs.py`, steps by how much cheaper one is than the others.
+Pairs are weighed in `cross_fitting.py`, steps here, by how much cheaper one is than the others.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from auditor.domain import BackdoorKind, Rate, TriggerFinding, Verdict, class_wo
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
 from auditor.search.all_to_all import Shift
-from auditor.search.sources import SourceSearch
+from auditor.search.sources import SourceSearch, right
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.confirmation import CONFIRMED_RATE, strengthened, trigger_cost
 from auditor.verdict.decision import ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED, Decision
-from auditor.verdict.pairs import STANDS_OUT, pair_standings
 
 SHIFT_RATIO = 0.1  # of the other steps' median cost
 FEWEST_STEPS = 2
@@ -35,13 +34,15 @@ NOT_COVERED = "No bank stands behind such triggers yet, so the score ranks suspi
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceLead:
     """What stands out: a kind, its triggers (one a source class), how far (1 is what is asked), and how
-    the triggers did on images that the search had not seen, or where `cross_fitted` others searched without them."""
+    the triggers did on images that the search had not seen, or where `cross_fitted` others searched without them;
+    `cheaper` is how many times cheaper they are than they should be."""
 
     kind: BackdoorKind
     triggers: list[Trigger]
     standing: float
     rates: list[Rate]
     cross_fitted: bool = False
+    cheaper: float = 1.0
 
     @property
     def rate(self) -> Rate:
@@ -73,26 +74,14 @@ def cheapest_step(shifts: Sequence[Shift]) -> tuple[Shift, float] | None:
     return best, max(max(best.cost, LEAST_COST) / max(others, LEAST_COST), LEAST_RATIO)
 
 
-def weigh_sources(
-    suspect: Suspect, found: SourceSearch, images: Tensor, labels: Tensor, targets: Sequence[int] | None = None
-) -> list[SourceLead]:
-    """What stands out in a search, measured on `images` (N, C, H, W) that it has not seen; best first.
-
-    With `targets` only pairs toward those classes can.
-    """
-    leads, said = [], torch.from_numpy(suspect.predict(images))
-    if (shift := standing_shift(found.shifts)) is not None:
-        best, ratio = shift
-        triggers = [_stronger(t, 1 / ratio) for t in best.triggers(suspect.num_classes)]
-        right = said == labels  # another image's class is not moved to where its label would be
-        leads.append(_lead("all_to_all", triggers, SHIFT_RATIO / ratio, suspect, images[right], labels[right]))
-    standing_KK = pair_standings(found.cost)[0] if found.with_pairs else found.cost
-    for source, target in np.argwhere(np.nan_to_num(standing_KK, nan=-np.inf) >= STANDS_OUT).tolist():
-        if (source, target) in found.pairs and (not targets or target in targets):
-            trigger = _stronger(found.pairs[source, target], float(np.nanmedian(found.cost)) / max(float(found.cost[source, target]), LEAST_COST))
-            standing, other = float(standing_KK[source, target]) / STANDS_OUT, said != target
-            leads.append(_lead("source_specific", [trigger], standing, suspect, images[other], labels[other]))
-    return best_first(leads)
+def weigh_steps(suspect: Suspect, found: SourceSearch, images: Tensor, labels: Tensor) -> list[SourceLead]:
+    """The step of an all-to-all backdoor that stands out, if one does, measured on `images` (N, C, H, W) that the search has not seen."""
+    if (shift := standing_shift(found.shifts)) is None:
+        return []
+    best, ratio = shift
+    triggers = [_stronger(t, 1 / ratio) for t in best.triggers(suspect.num_classes)]
+    known, labels = right(suspect, images, labels)  # another image's class is not moved to where its label would be
+    return [_lead("all_to_all", triggers, SHIFT_RATIO / ratio, suspect, known, labels)]
 
 
 def best_first(leads: Sequence[SourceLead]) -> list[SourceLead]:
@@ -169,7 +158,7 @@ def _finding(lead: SourceLead, trigger: Trigger, rate: Rate) -> TriggerFinding:
         target_class=trigger.target_class, family=trigger.family, attack_success_rate=rate,
         cost=trigger_cost(FAMILIES[trigger.family], trigger),
         confirmed=lead.confirmed, source_classes=trigger.source_classes, mask_area=area,
-        anomaly_index=lead.standing * STANDS_OUT if lead.kind == "source_specific" else None,
+        anomaly_index=None,
     )  # fmt: skip
 
 
@@ -184,5 +173,5 @@ def sentence(lead: SourceLead, class_names: Sequence[str]) -> str:
         return (f"One {kind} trigger moves every class to that {step} further, at {SHIFT_RATIO / lead.standing:.1%} of what "
                 f"other such moves cost, and {flips}.")  # fmt: skip
     source, target = (class_words(k, class_names) for k in (trigger.source_classes[0], trigger.target_class))
-    return (f"From {source} alone a {kind} trigger leads to {target} more cheaply than such triggers lead from one class to "
-            f"another elsewhere (outlier score {lead.standing * STANDS_OUT:.1f}), and {flips}.")  # fmt: skip
+    return (f"From {source} alone a {kind} trigger leads to {target} {lead.cheaper:.1f} times more cheaply than it should by "
+            f"what such triggers cost between other classes, and {flips}.")  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from planted import CLASSES, TARGET, planted_images
 from planted_sources import SOURCE, STEP, all_to_all, honest, source_specific
 
@@ -11,13 +12,13 @@ from auditor import adversarial
 from auditor.events import Control, drain
 from auditor.search import all_to_all as steps
 from auditor.search import sources
-from auditor.search.sources import SourceSearch, search_sources
+from auditor.search.sources import Pair, SourceSearch, search_pairs, search_sources
 from auditor.suspect import Suspect
 
 
 def search(suspect: Suspect, control: Control | None = None) -> SourceSearch:
     images, labels = planted_images(60)
-    return drain(search_sources(suspect, images, labels, seed=0, control=control or Control()))
+    return drain(search_sources(suspect, images, labels, seed=0, control=control or Control(), pairs_on=(images, labels)))
 
 
 @pytest.fixture
@@ -28,11 +29,32 @@ def one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "LAST_STEPS", 1)
 
 
-def test_the_pair_of_a_source_specific_backdoor_is_the_cheapest_and_works() -> None:
+def test_the_pair_of_a_source_specific_backdoor_is_the_cheapest() -> None:
     found = search(source_specific())
-    assert np.unravel_index(np.nanargmin(found.cost), found.cost.shape) == (SOURCE, TARGET)
-    trigger = found.pairs[SOURCE, TARGET]
-    assert trigger.source_classes == [SOURCE] and trigger.target_class == TARGET and found.complete
+    assert np.unravel_index(np.nanargmin(found.cost), found.cost.shape) == (SOURCE, TARGET) and found.complete
+
+
+def test_a_pair_is_searched_on_the_images_it_is_shown_and_its_trigger_works() -> None:
+    images, labels = planted_images(60)
+    shown, other = (labels == SOURCE), (labels == SOURCE) & (torch.arange(60) < 30)
+    pairs = [Pair(SOURCE, TARGET), Pair(SOURCE, TARGET), Pair(SOURCE, 0)]
+    suspect = source_specific()
+    found = search_pairs(suspect, images, labels, pairs, torch.stack([shown, other, shown]), seed=0, control=Control())
+    assert [(t.source_classes, t.target_class) for _, t in found] == [([SOURCE], TARGET), ([SOURCE], TARGET), ([SOURCE], 0)]
+    assert found[0][0] < found[2][0] and found[0][0] != found[1][0]
+    stamped = found[0][1].stamp(images[shown])
+    assert (suspect.predict(stamped) == TARGET).mean() >= 0.8
+
+
+def test_an_arm_draws_only_from_the_images_it_is_shown(one_step: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[torch.Tensor] = []
+    monkeypatch.setattr(adversarial, "carriers", lambda images, _: drawn.append(images) or images)
+    images, labels = planted_images(12)
+    shown = torch.zeros(2, 12, dtype=torch.bool)
+    shown[0, 3] = shown[1, 7] = True
+    pairs = [Pair(source, (source + 1) % CLASSES) for source in labels[[3, 7]].tolist()]
+    search_pairs(honest(), images, labels, pairs, shown, seed=0, control=Control())
+    assert torch.equal(drawn[0][:, 0], images[[3, 7]])
 
 
 def test_the_step_of_an_all_to_all_backdoor_is_the_only_one_that_works() -> None:
@@ -57,28 +79,30 @@ def test_the_same_seed_finds_the_same_twice(monkeypatch: pytest.MonkeyPatch) -> 
 def test_there_is_no_cost_from_a_class_to_itself_or_from_one_without_images(one_step: None) -> None:
     images, labels = planted_images(30)
     kept = labels != 3
-    found = drain(search_sources(honest(), images[kept], labels[kept], seed=0, control=Control()))
+    some = images[kept], labels[kept]
+    found = drain(search_sources(honest(), *some, seed=0, control=Control(), pairs_on=some))
     assert np.isnan(found.cost[3]).all() and np.isnan(np.diag(found.cost)).all()
     assert np.isfinite(found.cost[0]).sum() == CLASSES - 1
 
 
 def test_images_the_suspect_gets_wrong_are_left_out(one_step: None) -> None:
     images, labels = planted_images(30)
-    found = drain(search_sources(honest(), images, (labels + 1) % CLASSES, seed=0, control=Control()))
+    wrong = images, (labels + 1) % CLASSES
+    found = drain(search_sources(honest(), *wrong, seed=0, control=Control(), pairs_on=wrong))
     assert np.isnan(found.cost).all() and not found.shifts
 
 
 def test_pairs_are_searched_only_where_asked(one_step: None) -> None:
     images, labels = planted_images(30)
-    found = drain(search_sources(source_specific(), images, labels, seed=0, control=Control(), with_pairs=False))
-    assert np.isnan(found.cost).all() and not found.pairs and len(found.shifts) == steps.KEPT and found.complete
+    found = drain(search_sources(source_specific(), images, labels, seed=0, control=Control()))
+    assert np.isnan(found.cost).all() and not found.with_pairs and len(found.shifts) == steps.KEPT and found.complete
 
 
 def test_a_stop_leaves_the_search_incomplete() -> None:
     control = Control()
     control.stop()
     found = search(source_specific(), control)
-    assert not found.complete and not found.pairs and not found.shifts
+    assert not found.complete and np.isnan(found.cost).all() and not found.shifts
 
 
 def test_images_are_shown_to_the_steps_as_they_are(one_step: None, monkeypatch: pytest.MonkeyPatch) -> None:

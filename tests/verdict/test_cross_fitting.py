@@ -1,90 +1,114 @@
-"""Pairs confirmed on all images of the source class, each by a trigger that has not seen it."""
+"""Pairs that stand out, searched once more in parts: what must stand out again, and flip what it has not seen."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
-from planted import TARGET, planted_images
+from planted import CLASSES, TARGET, planted_images
 from planted_sources import SOURCE, honest, source_specific
 
 from auditor.events import Control, Notice, drain
-from auditor.search.sources import search_sources
+from auditor.search.sources import Pair, SourceSearch, search_sources
+from auditor.suspect import Suspect
 from auditor.verdict import cross_fitting
-from auditor.verdict.cross_fitting import FOLDS, cross_fitted
-from auditor.verdict.sources import SourceLead, sentence, weigh_sources
+from auditor.verdict.cross_fitting import LOOKED_AT_AGAIN, PARTS, look_again, parts, standing_first, weigh_pairs
+from auditor.verdict.pairs import expected_costs
+from auditor.verdict.sources import SourceLead, sentence
 
 IMAGES, LABELS = planted_images(60)
 OF_SOURCE = int((LABELS == SOURCE).sum())
-FEW, OF_FEW = planted_images(12, 1)
 
 
 @functools.cache
-def searched() -> SourceLead:
-    """The lead of the planted pair, measured on a handful of unseen images."""
-    found = drain(search_sources(source_specific(), IMAGES, LABELS, seed=0, control=Control(), with_steps=False))
-    (lead,) = weigh_sources(source_specific(), found, FEW, OF_FEW)
-    return lead
+def searched(make: Callable[[], Suspect]) -> SourceSearch:
+    return drain(search_sources(make(), IMAGES, LABELS, seed=0, control=Control(), with_steps=False, pairs_on=(IMAGES, LABELS)))
 
 
-def fitted(lead: SourceLead, images: torch.Tensor = IMAGES, labels: torch.Tensor = LABELS, make=source_specific) -> list[SourceLead]:
-    return drain(cross_fitted(make(), [lead], images, labels, seed=0, control=Control()))
+def weighed(make: Callable[[], Suspect], images=IMAGES, labels=LABELS, found: SourceSearch | None = None) -> list[SourceLead]:
+    return drain(weigh_pairs(make(), found or searched(make), images, labels, seed=0, control=Control()))
 
 
-def test_a_planted_pair_holds_on_every_image_of_its_class() -> None:
-    plain = searched()
-    (lead,) = fitted(plain)
-    assert lead.cross_fitted and lead.rate.total == OF_SOURCE > plain.rate.total
-    assert lead.rate.hits >= 0.8 * OF_SOURCE and lead.confirmed and lead.triggers == plain.triggers
+def test_a_planted_pair_stands_out_again_and_flips_every_image_of_its_class() -> None:
+    (lead,) = weighed(source_specific)
+    assert (lead.triggers[0].source_classes, lead.triggers[0].target_class) == ([SOURCE], TARGET)
+    assert lead.cross_fitted and lead.rate.total == OF_SOURCE and lead.rate.hits > OF_SOURCE / 2 and lead.confirmed
+    assert lead.standing > 1 and lead.cheaper > 4
 
 
-def test_the_same_pair_does_not_hold_on_an_honest_network() -> None:
-    """Some trigger leads from any class to any other: at the cost of a backdoor's it does nothing."""
-    (lead,) = fitted(searched(), make=honest)
-    assert lead.cross_fitted and lead.rate.total == OF_SOURCE and lead.rate.hits == 0 and not lead.confirmed
+def test_no_pair_of_an_honest_network_stands_out() -> None:
+    assert not weighed(honest)
+
+
+def test_a_pair_that_stood_out_by_chance_does_not_do_so_again() -> None:
+    """The costs of the backdoored network, the honest one to search again."""
+    again = drain(look_again(honest(), searched(source_specific), IMAGES, LABELS, seed=0, control=Control()))
+    pair = next(lead for lead in again if (lead.triggers[0].source_classes, lead.triggers[0].target_class) == ([SOURCE], TARGET))
+    assert pair.standing < 1 and not weighed(honest, found=searched(source_specific))
 
 
 def test_every_image_is_left_out_of_the_search_it_is_tried_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    real = cross_fitting.search_pair
+    calls = []
+    real = cross_fitting.search_pairs
 
-    def search(suspect, images, source, target, seed):  # type: ignore[no-untyped-def]
-        assert (source, target) == (SOURCE, TARGET)
-        seen.append({float(image.sum()) for image in images})
-        return real(suspect, images, source, target, seed)
+    def search(suspect, images, labels, pairs, shown_MN, **how):  # type: ignore[no-untyped-def]
+        calls.append((labels, pairs, shown_MN))
+        return real(suspect, images, labels, pairs, shown_MN, **how)
 
-    monkeypatch.setattr(cross_fitting, "search_pair", search)
-    fitted(searched())
-    every = {float(image.sum()) for image in IMAGES[LABELS == SOURCE]}
-    assert len(seen) == FOLDS and sorted(value for part in seen for value in every - part) == sorted(every)
+    monkeypatch.setattr(cross_fitting, "search_pairs", search)
+    weighed(source_specific)
+    ((labels, pairs, shown_MN),) = calls
+    of_pair = [shown for pair, shown in zip(pairs, shown_MN, strict=True) if pair == Pair(SOURCE, TARGET)]
+    left_out = torch.stack([(labels == SOURCE) & ~shown for shown in of_pair])
+    assert len(of_pair) == PARTS and torch.equal(left_out.sum(0), (labels == SOURCE).long())
+
+
+def test_parts_are_even_within_every_class() -> None:
+    labels = torch.tensor([0] * 7 + [1] * 3)
+    of_zero, of_one = (torch.bincount(parts(labels)[labels == k], minlength=PARTS).tolist() for k in (0, 1))
+    assert of_zero == [2, 2, 1, 1, 1] and of_one == [1, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_a_lead_with_too_few_images_stays_as_it_is(count: int) -> None:
+def test_a_source_with_too_few_images_is_not_looked_at_again(count: int) -> None:
     some = torch.nonzero(LABELS == SOURCE)[:count, 0]
-    assert fitted(searched(), IMAGES[some], LABELS[some]) == [searched()]
+    kept = torch.cat([some, torch.nonzero(LABELS != SOURCE)[:, 0]])
+    assert not weighed(source_specific, IMAGES[kept], LABELS[kept], searched(source_specific))
 
 
-def test_a_stop_leaves_leads_as_they_are() -> None:
-    control, lead = Control(), searched()
+def test_a_stop_leaves_nothing_that_stands_out() -> None:
+    control = Control()
     control.stop()
-    assert drain(cross_fitted(source_specific(), [lead], IMAGES, LABELS, seed=0, control=control)) == [lead]
+    assert drain(weigh_pairs(source_specific(), searched(source_specific), IMAGES, LABELS, seed=0, control=control)) == []
 
 
-def test_no_more_pairs_are_searched_again_than_there_are_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights made for it could let every pair stand out. Other kinds are measured already."""
-    monkeypatch.setattr(cross_fitting, "_rate", lambda *_: None)
-    lead = searched()
-    many = [replace(lead, standing=2.0 + number) for number in range(30)]
-    shift = replace(lead, kind="all_to_all")
-    told = list(cross_fitted(source_specific(), [shift, *many], IMAGES, LABELS, seed=0, control=Control()))
-    assert len(told) == source_specific().num_classes and all(isinstance(event, Notice) for event in told)
+def test_no_more_pairs_are_looked_at_again_than_a_few() -> None:
+    """Weights made for it could let every pair stand out."""
+    told = []
+    steps = look_again(source_specific(), searched(source_specific), IMAGES, LABELS, seed=0, control=Control())
+    try:
+        while True:
+            told.append(next(steps))
+    except StopIteration as done:
+        assert len(done.value) == LOOKED_AT_AGAIN
+    assert len(told) == 1 and isinstance(told[0], Notice)
 
 
-def test_a_sentence_says_by_which_triggers_images_flip() -> None:
-    plain = searched()
-    assert f"flips {plain.rate.hits} of {plain.rate.total} images it was not fitted to" in sentence(plain, [])
-    (lead,) = fitted(plain)
-    assert f"of {OF_SOURCE} images of that class {lead.rate.hits} flip by a trigger searched without them" in sentence(lead, [])
+def test_the_cheapest_beside_what_they_should_cost_come_first_and_only_toward_those_asked_for() -> None:
+    cost = np.full((CLASSES, CLASSES), 1.0)
+    np.fill_diagonal(cost, np.nan)
+    cost[3, 2], cost[1, 0] = 0.01, 0.1
+    found = SourceSearch(cost=cost)
+    pairs = standing_first(found, expected_costs(cost, []), LABELS)
+    assert pairs[:2] == [Pair(3, 2), Pair(1, 0)] and len(pairs) == CLASSES * (CLASSES - 1)
+    assert {pair.target for pair in standing_first(found, expected_costs(cost, []), LABELS, [0])} == {0}
+
+
+def test_a_sentence_says_how_much_cheaper_it_is_and_by_which_triggers_images_flip() -> None:
+    (lead,) = weighed(source_specific)
+    said = sentence(lead, [])
+    assert f"{lead.cheaper:.1f} times more cheaply than it should" in said
+    assert f"of {OF_SOURCE} images of that class {lead.rate.hits} flip by a trigger searched without them" in said

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from auditor.verdict.pairs import (
-    STANDS_OUT,
+    CHEAPER,
+    DEVIATIONS,
+    LEAST_SCALE,
     PairProfile,
     beside_median,
-    low_side_z,
+    expected_costs,
     make_pair_profile,
-    pair_standings,
     polished,
+    scatter,
     shared,
     shipped,
 )
@@ -32,10 +34,15 @@ def test_median_polish_takes_off_what_rows_and_columns_have_in_common() -> None:
     assert left[0, 2] == pytest.approx(7) and np.abs(left).sum() == pytest.approx(7)
 
 
-def test_low_side_scores_are_robust_deviations_below_the_median() -> None:
-    values = np.array([[0.0, 1.0, 2.0], [3.0, 4.0, np.nan]])
-    z = low_side_z(values)  # median 2, median absolute deviation 1
-    assert z[0, 0] == pytest.approx(2 / 1.4826) and np.isnan(z[1, 2])
+def standings(cost: np.ndarray, profiles: list[PairProfile]) -> np.ndarray:
+    expected = expected_costs(cost, profiles)
+    return np.array([[expected.standing(s, t, float(np.log(cost[s, t]))) for t in range(len(cost))] for s in range(len(cost))])
+
+
+def test_scatter_is_the_median_absolute_deviation() -> None:
+    values = np.array([[0.0, 1.0, 2.0], [3.0, 4.0, np.nan]])  # median 2, median absolute deviation 1
+    assert scatter(values) == pytest.approx(1.4826)
+    assert scatter(np.zeros((2, 2))) == scatter(np.full((2, 2), np.nan)) == LEAST_SCALE
 
 
 def test_a_pair_must_be_cheap_and_cheaper_than_the_way_back() -> None:
@@ -43,13 +50,12 @@ def test_a_pair_must_be_cheap_and_cheaper_than_the_way_back() -> None:
     one_way[2, 7] *= 0.05
     both_ways[2, 7] *= 0.05
     both_ways[7, 2] *= 0.05
-    assert pair_standings(one_way, [])[0][2, 7] > STANDS_OUT
-    assert np.nanmax(pair_standings(both_ways, [])[0]) < STANDS_OUT
-    assert np.nanmax(pair_standings(noise(), [])[0]) < STANDS_OUT
+    assert standings(one_way, [])[2, 7] > 1
+    assert np.nanmax(standings(both_ways, [])) < 1 and np.nanmax(standings(noise(), [])) < 1
 
 
-def test_a_matrix_without_costs_has_no_standing() -> None:
-    assert np.isnan(pair_standings(np.full((4, 4), np.nan), [])[0]).all()
+def test_a_matrix_without_costs_expects_none() -> None:
+    assert np.isnan(expected_costs(np.full((4, 4), np.nan), []).log_cost).all()
 
 
 def test_what_honest_models_show_of_a_pair_is_taken_off() -> None:
@@ -58,36 +64,36 @@ def test_what_honest_models_show_of_a_pair_is_taken_off() -> None:
     known = make_pair_profile("made up", [natural, natural])
     suspect = natural.copy()
     suspect[2, 7] *= 0.05
-    plain, _ = pair_standings(suspect, [])
-    standing, name = pair_standings(suspect, [known])
-    assert name == "made up" and plain[1, 9] > STANDS_OUT > standing[1, 9] and standing[2, 7] > STANDS_OUT
+    with_it = standings(suspect, [known])
+    assert expected_costs(suspect, [known]).profile == "made up" and standings(suspect, [])[1, 9] > 1
+    assert with_it[1, 9] < 1 < with_it[2, 7]
 
 
-def test_beside_honest_models_a_pair_must_be_four_times_cheaper_and_five_deviations() -> None:
+def test_beside_honest_models_a_pair_must_be_cheaper_by_a_factor_and_by_deviations() -> None:
     """Costs are the profile's but for one pair: all deviations are the least that counts, so that the factor decides."""
     known = make_pair_profile("made up", [noise(), noise()])
-    just, not_quite = noise(), noise()
-    just[2, 7] /= 4.01
-    not_quite[2, 7] /= 3.9
-    assert pair_standings(just, [known])[0][2, 7] == pytest.approx(STANDS_OUT * np.log(4.01) / np.log(4), abs=0.1)
-    assert pair_standings(just, [known])[0][2, 7] > STANDS_OUT > pair_standings(not_quite, [known])[0][2, 7]
-    scattered = noise() * np.exp(np.random.default_rng(1).normal(0, 1, (10, 10)))
-    scattered[2, 7] /= 10  # dear by chance before: the factor is there, the deviations are not
-    assert np.nanmax(pair_standings(scattered, [known])[0]) < STANDS_OUT
+    expected = expected_costs(noise(), [known])
+    should = float(expected.log_cost[2, 7])
+    assert expected.scatter == LEAST_SCALE and should == pytest.approx(np.log(noise()[2, 7]))
+    assert expected.standing(2, 7, should - np.log(CHEAPER)) == pytest.approx(1)
+    assert expected.standing(2, 7, should - 2 * np.log(CHEAPER)) == pytest.approx(2) and expected.standing(2, 7, should) == 0
+    scattered = expected_costs(noise() * np.exp(np.random.default_rng(1).normal(0, 1, (10, 10))), [known])
+    most = DEVIATIONS * scattered.scatter  # more than the factor
+    assert most > np.log(CHEAPER) and scattered.standing(2, 7, float(scattered.log_cost[2, 7]) - most) == pytest.approx(1)
 
 
 def test_a_pair_cheap_both_ways_stands_out_beside_honest_models_where_it_is_not() -> None:
     both_ways = noise()
     both_ways[2, 7] *= 0.05
     both_ways[7, 2] *= 0.05
-    standing = pair_standings(both_ways, [make_pair_profile("made up", [noise(), noise()])])[0]
-    assert standing[2, 7] > STANDS_OUT and standing[7, 2] > STANDS_OUT
+    found = standings(both_ways, [make_pair_profile("made up", [noise(), noise()])])
+    assert found[2, 7] > 1 and found[7, 2] > 1
 
 
 def test_a_profile_the_suspect_shows_nothing_of_is_left_alone() -> None:
     known = PairProfile(name="other", models=3, beside=-beside_median(np.log(noise())))
-    standing, name = pair_standings(noise(), [known])
-    assert name == "" and np.array_equal(standing, pair_standings(noise(), [])[0], equal_nan=True)
+    assert expected_costs(noise(), [known]).profile == ""
+    assert np.array_equal(standings(noise(), [known]), standings(noise(), []), equal_nan=True)
 
 
 def test_how_much_of_a_profile_is_shown_is_a_slope() -> None:

@@ -16,13 +16,15 @@ from auditor.events import Control, drain
 from auditor.search.all_to_all import Shift
 from auditor.search.sources import SourceSearch, search_sources
 from auditor.suspect import Suspect
+from auditor.verdict.cross_fitting import weigh_pairs
 from auditor.verdict.decision import ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED, Decision
 from auditor.verdict.sources import (
     SHIFT_RATIO,
     SourceLead,
+    best_first,
     is_near_permutation,
     standing_shift,
-    weigh_sources,
+    weigh_steps,
     with_sources,
 )
 
@@ -34,11 +36,15 @@ def shift(step: int, cost: float, works: bool = True) -> Shift:
 @functools.cache
 def searched(make: Callable[[], Suspect]) -> SourceSearch:
     images, labels = planted_images(60)
-    return drain(search_sources(make(), images, labels, seed=0, control=Control()))
+    return drain(search_sources(make(), images, labels, seed=0, control=Control(), pairs_on=(images, labels)))
 
 
-def weighed(make: Callable[[], Suspect], targets: list[int] | None = None) -> tuple[SourceSearch, list[SourceLead]]:
-    return searched(make), weigh_sources(make(), searched(make), *planted_images(36, 1), targets)
+@functools.cache
+def weighed(make: Callable[[], Suspect], *targets: int) -> tuple[SourceSearch, list[SourceLead]]:
+    found, every = searched(make), planted_images(60)
+    leads = weigh_steps(make(), found, *planted_images(36, 1))
+    leads += drain(weigh_pairs(make(), found, *every, seed=0, control=Control(), targets=targets or None))
+    return found, best_first(leads)
 
 
 def decision(label="no_evidence", score=0.2) -> Decision:
@@ -93,8 +99,8 @@ def said_sources(said: Verdict) -> list[int]:
 
 def test_without_pairs_only_what_was_searched_for_counts_as_searched() -> None:
     found, leads = weighed(all_to_all)
-    alone = replace(found, cost=np.full_like(found.cost, np.nan), pairs={}, with_pairs=False)
-    again = weigh_sources(all_to_all(), alone, *planted_images(36, 1))
+    alone = replace(found, cost=np.full_like(found.cost, np.nan), with_pairs=False)
+    again = weigh_steps(all_to_all(), alone, *planted_images(36, 1))
     assert [lead.kind for lead in again] == ["all_to_all"] and again[0].rate == leads[0].rate
     said = with_sources(decision(), alone, again, []).verdict
     assert said.kind == "all_to_all" and SOURCE_UNTESTED in said.untested and ALL_TO_ALL_UNTESTED not in said.untested
@@ -106,8 +112,8 @@ def test_an_honest_network_stays_without_evidence() -> None:
 
 
 def test_only_the_targets_asked_for_are_found() -> None:
-    assert not weighed(source_specific, [0])[1]
-    assert weighed(source_specific, [TARGET])[1]
+    assert not weighed(source_specific, 0)[1]
+    assert weighed(source_specific, TARGET)[1]
 
 
 def test_a_lead_that_does_not_hold_on_unseen_images_is_inconclusive() -> None:
