@@ -21,7 +21,7 @@ from auditor.events import Control, Event
 from auditor.fidelity import belief_lost, clean_checks
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
-from auditor.search.sources import search_sources
+from auditor.search.sources import THOROUGH_STARTS, search_sources
 from auditor.search.synthesis import Budget, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
@@ -148,7 +148,7 @@ def _fresh_source_check(
 ) -> Generator[Event, None, Check]:
     """No trigger that minds where an image comes from may stand out again and hold on unseen images."""
     every, seed = (search.images, search.labels), search.seed + SEED_OFFSET
-    found = yield from search_sources(sanitized, *every, seed=seed, control=control, pairs_on=every)
+    found = yield from search_sources(sanitized, *every, seed=seed, control=control, pairs_on=every, starts=THOROUGH_STARTS)
     weighed = weigh_steps(sanitized, found, held.images, held.labels)
     weighed += yield from weigh_pairs(sanitized, found, *every, seed=seed, control=control)
     leads = [lead for lead in best_first(weighed) if lead.confirmed]

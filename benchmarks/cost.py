@@ -25,10 +25,11 @@ from auditor.events import Control, drain
 from auditor.search.all_to_all import search_all_to_all
 from auditor.search.shared import shared_search
 from auditor.search.shortlist import classes_to_search
-from auditor.search.sources import MOST_CLASSES
-from auditor.search.synthesis import PROFILES, synthesize
+from auditor.search.sources import Pair, search_pairs
+from auditor.search.synthesis import MOST_CLASSES, PROFILES, synthesize
 from auditor.suspect import Suspect
 from auditor.unlearn.twin import make_twin
+from auditor.verdict.cross_fitting import LOOKED_AT_AGAIN, PARTS
 from benchmarks.rows import Row, table
 
 HEAD = ("classes", "searched", "profile", "images", "forward", "backward", "asked", "seconds", "share of the forward images")
@@ -64,13 +65,19 @@ def measure(classes: int, profile: str, count: int, *, architecture: str = TINY,
     shared = drain(shared_search(suspect, twin.suspect, images, labels, generator=torch.Generator().manual_seed(0), control=control))
     close("shared")
     searched = classes_to_search(classes, shared, None, 0)
-    for family in PROFILES[profile].families:
-        budget = replace(PROFILES[profile], families=(family,))
+    for family in PROFILES[profile].over(len(searched)).families:
+        budget = replace(PROFILES[profile], families=(family,), many_families=())
         drain(synthesize(suspect, images, labels, classes=searched, budget=budget, seed=0, control=control, shared=shared))
         close(family)
     if profile != "quick" and classes <= MOST_CLASSES:
         search_all_to_all(suspect, images, labels, seed=0, control=control)
         close("all to all")
+        pairs = [Pair(source, target) for source in range(classes) for target in range(classes) if source != target]
+        again = [pair for pair in pairs[:LOOKED_AT_AGAIN] for _ in range(PARTS)]
+        for some in (pairs, again):
+            of_source = torch.stack([labels == pair.source for pair in some])
+            search_pairs(suspect, images, labels, some, of_source, seed=0, control=control)
+        close("pairs")
     return {"classes": classes, "searched": len(searched), "profile": profile, "images": count, "parts": parts,
             "forward": suspect.meter.forward_images, "backward": suspect.meter.backward_images,
             "seconds": time.perf_counter() - began}  # fmt: skip

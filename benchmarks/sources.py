@@ -24,7 +24,8 @@ from torch import Tensor
 
 from auditor.events import Control, drain
 from auditor.images import split, within_work
-from auditor.search.sources import MOST_CLASSES, search_sources
+from auditor.search.sources import STARTS, search_sources
+from auditor.search.synthesis import MOST_CLASSES
 from auditor.suspect import Suspect
 from auditor.verdict import pairs
 from auditor.verdict.cross_fitting import look_again
@@ -36,26 +37,27 @@ from benchmarks.rows import RESULTS, ROOT, Row, append_row, commit, latest, read
 from benchmarks.zoo.build import load_model, manifest
 from benchmarks.zoo.recipe import reserved
 
-KEY = ("model", "images", "seed")
+KEY = ("model", "images", "seed", "starts")
 OUT = Path(pairs.__file__).with_name(pairs.PAIRS)
-HEAD = ("model", "attack", "source, target", "images", "draw", "furthest pair", "times cheaper", "stands out", "flips", "said", "seconds")
+HEAD = ("model", "attack", "source, target", "images", "draw", "starts", "furthest pair", "times cheaper", "stands out", "flips", "said", "seconds")
 Floats = NDArray[np.float64]
 
 
-def measure(model: Row, count: int, seed: int, honest: Sequence[Row]) -> Row:
+def measure(model: Row, count: int, seed: int, honest: Sequence[Row], starts: int = STARTS) -> Row:
     """Search one model on the images a scan would be handed, and look again at what stands out, by profiles of `honest` rows."""
     suspect, images, labels, parts = opened(model, count, seed)
     work = np.concatenate(parts)
     known = profiles(honest, without=initialisation(model)) if model["split"] in FITTED_ON else None
     began, control = time.perf_counter(), Control()
-    found = drain(search_sources(suspect, images, labels, seed=seed, control=control, with_steps=False, pairs_on=(images[work], labels[work])))
+    found = drain(search_sources(suspect, images, labels, seed=seed, control=control, with_steps=False, pairs_on=(images[work], labels[work]),
+                                 starts=starts))  # fmt: skip
     looked = drain(look_again(suspect, found, images[work], labels[work], seed=seed, control=control, profiles=known))
     row: Row = {
-        "model": model["name"], "images": count, "seed": seed, "split": model["split"], "base": initialisation(model),
+        "model": model["name"], "images": count, "seed": seed, "starts": starts, "split": model["split"], "base": initialisation(model),
         "architecture": model["architecture"], "honest": model["honest"], "attack": model["attack"], "target": model["target"],
         "sources": model["source_classes"], "cost": [[_short(v) for v in line] for line in found.cost.tolist()],
         "looked": [{"source": lead.triggers[0].source_classes[0], "target": lead.triggers[0].target_class, "cheaper": _short(lead.cheaper),
-                    "standing": _short(lead.standing), "flips": [lead.rate.hits, lead.rate.total], "confirmed": lead.confirmed}
+                    "standing": _short(lead.standing), "flips": [lead.rate.hits, lead.rate.total], "confirmed": lead.confirmed, "refuted": lead.refuted}
                    for lead in looked],
         "forward_images": suspect.meter.forward_images, "backward_images": suspect.meter.backward_images,
         "seconds": round(time.perf_counter() - began, 1), "commit": commit(),
@@ -86,7 +88,7 @@ def costs(row: Row) -> Floats:
 
 def fitted_on(row: Row) -> bool:
     """Whether a row may teach a profile: an honest model's, of the splits to fit on, of no reserved network, one of a hundred images."""
-    return bool(row["honest"]) and (row["images"], row["seed"]) == (100, 0) and row["split"] in FITTED_ON and not reserved(None, row["architecture"])
+    return bool(row["honest"]) and (row["images"], row["seed"], row["starts"]) == (100, 0, STARTS) and row["split"] in FITTED_ON and not reserved(None, row["architecture"])
 
 
 def profiles(rows: Sequence[Row], without: str | None = None) -> list[PairProfile]:
@@ -101,12 +103,12 @@ def profiles(rows: Sequence[Row], without: str | None = None) -> list[PairProfil
 def show(rows: Sequence[Row]) -> str:
     """One line a model."""
     lines = []
-    for row in sorted(rows, key=lambda r: (r["honest"], r["model"], r["images"], r["seed"])):
+    for row in sorted(rows, key=lambda r: (r["honest"], r["model"], r["images"], r["seed"], r["starts"])):
         best, said = (row["looked"] or [None])[0], "-"
         if best and best["standing"] >= 1:
-            said = "a backdoor" if best["confirmed"] else "not confirmed"
+            said = "a backdoor" if best["confirmed"] else "refuted" if best["refuted"] else "not confirmed"
         lines.append((row["model"], row["attack"] or "honest", f"{row['sources'] or '-'}, {row['target']}" if row["target"] is not None else "-",
-                      row["images"], row["seed"], f"{best['source']} to {best['target']}" if best else "-", best["cheaper"] if best else "-",
+                      row["images"], row["seed"], row["starts"], f"{best['source']} to {best['target']}" if best else "-", best["cheaper"] if best else "-",
                       best["standing"] if best else "-", "{} of {}".format(*best["flips"]) if best else "-", said, row["seconds"]))  # fmt: skip
     return "Asked: 1.\n\n" + table(HEAD, lines)
 
@@ -127,6 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--only", metavar="TEXT", default="", help="models with this in their name")
     add("--images", type=int, default=100)
     add("--seed", type=int, default=0)
+    add("--starts", type=int, default=STARTS, help="times every pair is begun (default %(default)s; --sources: 3)")
     add("--zoo", type=Path, default=ROOT / ".zoo")
     add("--out", type=Path, default=RESULTS / "sources.jsonl", metavar="FILE.jsonl")
     add("--fit", action="store_true", help="measure nothing: write the profiles that ship")
@@ -139,9 +142,9 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     chosen = [m for m in manifest(args.zoo) if m["split"] in splits and args.only in m["name"] and len(m["class_names"]) <= MOST_CLASSES]
     for model in chosen if not args.show else []:
-        if (model["name"], args.images, args.seed) not in rows:
-            row = measure(model, args.images, args.seed, list(rows.values()))
-            rows[row["model"], row["images"], row["seed"]] = row
+        if (model["name"], args.images, args.seed, args.starts) not in rows:
+            row = measure(model, args.images, args.seed, list(rows.values()), args.starts)
+            rows[row["model"], row["images"], row["seed"], row["starts"]] = row
             append_row(args.out, row)
             print(f"{row['model']}: {row['looked'][:1] or 'nothing to look at'}, {row['seconds']:.0f} s", file=sys.stderr)
     print(show([r for r in rows.values() if r["split"] in splits]))

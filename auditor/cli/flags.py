@@ -81,8 +81,8 @@ TARGETS: Parameters = flag(
     "exhaustive", bool, _SEARCH, "Search every class, however many there are; beyond 28 a shortlist is the default.",
     default=False,
 ) | flag(
-    "sources", bool, _SEARCH, "Also search for backdoors of one source class, as the deep profile does: 15 to 40 s "
-    "more in ten classes; up to 16 classes.", default=False,
+    "sources", bool, _SEARCH, "Search for backdoors of one source class thoroughly, also by the quick profile and with few "
+    "images; up to 16 classes.", default=False,
 )  # fmt: skip
 
 EMBED: Parameters = flag(

@@ -18,8 +18,8 @@ from auditor.pipeline.session import Session, Steps, evenly, say_time
 from auditor.plain import from_plain, to_plain
 from auditor.search.shared import SharedSearch, shared_search
 from auditor.search.shortlist import classes_to_search
-from auditor.search.sources import MOST_CLASSES, search_sources
-from auditor.search.synthesis import PROFILES, SearchResult, synthesize
+from auditor.search.sources import STARTS, THOROUGH_STARTS, search_sources
+from auditor.search.synthesis import MOST_CLASSES, PROFILES, SearchResult, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn.twin import make_twin
@@ -30,6 +30,7 @@ from auditor.verdict.sources import best_first, weigh_steps, with_sources
 from auditor.verdict.weighing import weigh
 
 TWIN_AGREES = 0.02
+PAIRS_FROM = 5  # images a class, verification's apart: what fewer tell of a pair is mostly noise
 MOST_SHARED = 52  # images of the twin and of the search it shares: they cost by the image, the synthesis by the step
 
 
@@ -102,17 +103,18 @@ def _prior(suspect: Suspect) -> NDArray[np.float64] | None:
 
 
 def _search_sources(session: Session, decision: Decision) -> Steps:
-    """What triggers that mind where an image comes from add: those of one source class where asked, those of all to all
-    except in the quick profile and where only some targets are searched for."""
+    """What triggers that mind where an image comes from add: not in the quick profile, unless asked; those of one source class
+    where there are images enough, or asked too; those of all to all not where only some targets are searched for."""
     request, fit, hold = session.request, session.fit, session.hold
-    with_pairs = request.sources or request.profile == "deep"
-    with_steps = (request.profile != "quick" or with_pairs) and not request.targets
+    work = np.concatenate([fit, hold])
+    with_pairs = request.sources or (request.profile != "quick" and len(work) >= PAIRS_FROM * session.model.num_classes)
+    with_steps = (request.sources or request.profile != "quick") and not request.targets
     if session.model.num_classes > MOST_CLASSES or not (with_pairs or with_steps):
         return decision
-    work = np.concatenate([fit, hold])
     every = session.images[work], session.labels[work]
     found = yield from search_sources(session.model, session.images[fit], session.labels[fit], seed=request.seed, control=session.control,
-                                      with_steps=with_steps, pairs_on=every if with_pairs else None)  # fmt: skip
+                                      with_steps=with_steps, pairs_on=every if with_pairs else None,
+                                      starts=THOROUGH_STARTS if request.sources or request.profile == "deep" else STARTS)  # fmt: skip
     leads = weigh_steps(session.model, found, session.images[hold], session.labels[hold])
     leads += yield from weigh_pairs(session.model, found, *every, seed=request.seed, control=session.control, targets=request.targets)
     return with_sources(decision, found, best_first(leads), session.class_names)

@@ -27,19 +27,20 @@ from auditor.search.synthesis import family_seed
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 
-MOST_CLASSES = 16  # pairs grow with the square
 FEWEST_IMAGES = 2
-# One image a step: a class has few, and what a pair costs is told better by many steps than by full ones.
+# One image a step tells nearly as much as four do; beginning anew finds places that a mask begun nearly shut does not meet.
 PAIR_STEPS, PAIR_BATCH = 55, 1
+STARTS, THOROUGH_STARTS = 1, 3
 PRICED_IMAGES, PRICING_ROUNDS = 6, 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceSearch:
     """`cost` (K, K) from class (row) to class (column), NaN where there were no images or pairs were not searched.
-    `complete` is False when the time ran out."""
+    Each pair was begun `starts` times. `complete` is False when the time ran out."""
 
     cost: NDArray[np.float64]
+    starts: int = STARTS
     shifts: list[Shift] = field(default_factory=list)
     with_pairs: bool = True
     with_steps: bool = True
@@ -55,7 +56,7 @@ class Pair(NamedTuple):
 
 def search_sources(
     suspect: Suspect, images: Tensor, labels: Tensor, *, seed: int, control: Control, with_steps: bool = True,
-    pairs_on: tuple[Tensor, Tensor] | None = None,
+    pairs_on: tuple[Tensor, Tensor] | None = None, starts: int = STARTS,
 ) -> Generator[Event, None, SourceSearch]:  # fmt: skip
     """The steps of an all-to-all backdoor on `images` (N, C, H, W) in [0, 1] with their `labels` (N,), and pairs of a source
     and a target class on `pairs_on`, images and labels alike: they are confirmed by cross-fitting, and may see all.
@@ -65,7 +66,7 @@ def search_sources(
         yield Notice(message="Searching for a trigger that moves every class to another.")
         shifts = search_all_to_all(suspect, *known, seed=seed, control=control)
     cost = np.full((suspect.num_classes, suspect.num_classes), np.nan)
-    found = SourceSearch(cost=cost, shifts=shifts, with_pairs=pairs_on is not None, with_steps=with_steps,
+    found = SourceSearch(cost=cost, shifts=shifts, with_pairs=pairs_on is not None, with_steps=with_steps, starts=starts,
                          complete=not control.stop_requested)  # fmt: skip
     return found if pairs_on is None else (yield from _search_pairs(suspect, *right(suspect, *pairs_on), found, seed, control))
 
@@ -85,16 +86,19 @@ def _search_pairs(
     if pairs and not control.stop_requested:
         yield Notice(message=f"Searching for triggers that act on one class only: {len(sources)} source classes.")
         of_source = torch.stack([labels == pair.source for pair in pairs])
-        for pair, (price, _) in zip(pairs, search_pairs(suspect, images, labels, pairs, of_source, seed=seed, control=control), strict=False):
+        searched = search_pairs(suspect, images, labels, pairs, of_source, seed=seed, control=control, starts=found.starts)
+        for pair, (price, _) in zip(pairs, searched, strict=False):
             cost[pair] = price
     return replace(found, cost=cost, complete=not control.stop_requested)
 
 
 def search_pairs(
-    suspect: Suspect, images: Tensor, labels: Tensor, pairs: Sequence[Pair], shown_MN: Tensor, *, seed: int, control: Control
+    suspect: Suspect, images: Tensor, labels: Tensor, pairs: Sequence[Pair], shown_MN: Tensor, *, seed: int, control: Control,
+    starts: int = STARTS,
 ) -> list[tuple[float, Trigger]]:  # fmt: skip
     """The cheapest patch of each pair on those `images` (N, C, H, W) of its source that it is shown (M, N), and its cost;
-    nothing where a stop is asked for."""
+    nothing where a stop is asked for. Each is begun `starts` times."""
+    count, pairs, shown_MN = len(pairs), [*pairs] * starts, shown_MN.repeat(starts, 1)
     generator = torch.Generator().manual_seed(family_seed(seed, "pairs"))
     targets = torch.tensor([pair.target for pair in pairs])
     raw = FAMILY.start(len(pairs), suspect.input_shape, generator)
@@ -113,4 +117,4 @@ def search_pairs(
             trigger = Trigger(family=FAMILY.name, target_class=pairs[arm].target, parameters=arrays(parameters, i),
                               source_classes=[pairs[arm].source])  # fmt: skip
             found[arm] = float(FAMILY.cost(parameters)[i]), trigger
-    return [found[arm] for arm in range(len(pairs))]
+    return [min((found[arm] for arm in range(first, len(pairs), count)), key=lambda priced: priced[0]) for first in range(count)]

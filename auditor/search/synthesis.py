@@ -35,7 +35,8 @@ DEPEND_ON_THE_IMAGE = ("warp", "feature")  # what they do to an even grey says n
 class Budget:
     """How far a search goes: `restarts` a class for `first_steps`, the best one up to `steps`,
     then `refine_steps` more for the `refined` cheapest classes; `batch_size` images a step.
-    `families` names those searched, in order."""
+    `families` names those searched, in order, `many_families` those beside them where pairs of classes are too many to be
+    searched (sources.py)."""
 
     restarts: int
     first_steps: int
@@ -44,13 +45,14 @@ class Budget:
     refined: int = 1
     batch_size: int = 16
     families: tuple[str, ...] = ("patch", "additive")
+    many_families: tuple[str, ...] = ()
     priced_images: int = 28  # costs are read on so many: more would move no cost by its noise
 
     def over(self, classes: int) -> Budget:
-        """This budget for so many classes: beyond 16 each sees two thirds of the images a step."""
-        if classes <= MANY_CLASSES:
+        """This budget for so many classes: beyond 16 each sees two thirds of the images a step, and more families are searched."""
+        if classes <= MOST_CLASSES:
             return self
-        return replace(self, batch_size=self.batch_size * 2 // 3, priced_images=self.priced_images * 2 // 3)
+        return replace(self, families=self.families + self.many_families, batch_size=self.batch_size * 2 // 3, priced_images=self.priced_images * 2 // 3)
 
     def at_pace(self, pace: float) -> Budget:
         """The same images in `pace` times as many, smaller steps."""
@@ -58,12 +60,13 @@ class Budget:
         return replace(self, steps=steps, first_steps=first, refine_steps=refine, batch_size=max(1, round(self.batch_size / pace)))
 
 
-MANY_CLASSES = 16
+MOST_CLASSES = 16  # of which pairs are searched: they grow with the square
 EVERY_FAMILY = tuple(FAMILIES)
 PROFILES: dict[str, Budget] = {
     "quick": Budget(restarts=1, first_steps=0, steps=28, refine_steps=15, batch_size=8, priced_images=14,
                     families=("patch", "lowfreq", "warp")),
-    "standard": Budget(restarts=1, first_steps=0, steps=60, refine_steps=36, batch_size=8, families=EVERY_FAMILY),
+    "standard": Budget(restarts=1, first_steps=0, steps=60, refine_steps=36, batch_size=8,
+                       families=("patch", "additive", "lowfreq", "warp"), many_families=("feature",)),
     "deep": Budget(restarts=2, first_steps=40, steps=150, refine_steps=80, families=EVERY_FAMILY),
 }  # fmt: skip
 PRICING_ROUNDS = 6
@@ -111,7 +114,7 @@ def synthesize(
         raise UsageError("A search needs images and classes.", "Give clean images with --clean PATH.")
     searched: list[_Searched] = []
     skipped: list[str] = []
-    families = {name: FAMILIES[name] for name in budget.families} if families is None else families
+    families = {name: FAMILIES[name] for name in budget.over(len(classes)).families} if families is None else families
 
     def result() -> SearchResult:
         return SearchResult(candidates=[c for one in searched for c in one.candidates()], shared=shared, complete=not skipped, skipped=skipped)

@@ -40,7 +40,7 @@ def weigh_pairs(
     """The pairs that stand out on the `images` (N, C, H, W) and labels (N,) that were searched, furthest first; with `targets`
     only those toward them."""
     leads = yield from look_again(suspect, found, images, labels, seed=seed, control=control, targets=targets)
-    return [lead for lead in leads if lead.standing >= 1]
+    return [lead for lead in leads if lead.standing >= 1 and not lead.refuted]
 
 
 def look_again(
@@ -56,7 +56,8 @@ def look_again(
         return []
     yield Notice(message=f"Looking once more at the {len(pairs)} pairs of classes that stand out most.")
     shown_MN = torch.stack([(labels == pair.source) & (part_N != part) for pair, part in arms])
-    searched = search_pairs(suspect, images, labels, [pair for pair, _ in arms], shown_MN, seed=seed + SEED_OFFSET, control=control)
+    searched = search_pairs(suspect, images, labels, [pair for pair, _ in arms], shown_MN, seed=seed + SEED_OFFSET, control=control,
+                            starts=found.starts)
     leads = []
     for pair in pairs if searched else []:
         own = [(part, *result) for (of, part), result in zip(arms, searched, strict=True) if of == pair]

@@ -22,7 +22,8 @@ from auditor.verdict.confirmation import confirm
 from auditor.verdict.statistics import family_wise_p
 from auditor.verdict.weighing import SIGNIFICANCE, Lead, Suspicion, Weighed, weigh
 
-SOURCE_UNTESTED = "Backdoors that act on images of one source class only were not searched for (--sources, for up to 16 classes)."
+SOURCE_UNTESTED = ("Backdoors that act on images of one source class only were not searched for (that is done in at most 16 classes, not by "
+                   "--profile quick or with few images unless --sources asks for it, and not where another backdoor is found).")  # fmt: skip
 ALL_TO_ALL_UNTESTED = ("All-to-all backdoors were not searched for (that is done in at most 16 classes, not by --profile quick, not "
                        "with --targets, and not where another backdoor is found).")  # fmt: skip
 TELLING_SHARE = 0.5

@@ -49,10 +49,15 @@ class SourceLead:
         return wilson(sum(r.hits for r in self.rates), sum(r.total for r in self.rates))
 
     @property
+    def refuted(self) -> bool:
+        """Whether too few flip for CONFIRMED_RATE, however few there are."""
+        return self.rate.high < CONFIRMED_RATE
+
+    @property
     def confirmed(self) -> bool:
         """Of one class there are few unseen images: most must flip, and not too few for CONFIRMED_RATE."""
         rate = self.rate
-        return rate.hits >= FEWEST_FLIPS and rate.hits > rate.total / 2 and rate.high >= CONFIRMED_RATE
+        return rate.hits >= FEWEST_FLIPS and rate.hits > rate.total / 2 and not self.refuted
 
 
 def standing_shift(shifts: Sequence[Shift]) -> tuple[Shift, float] | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from auditor.search import FAMILIES
+from auditor.search.synthesis import PROFILES
 from auditor.verdict.profiles import Profile, make_profile, profiled_scores
 from auditor.verdict.statistics import ENOUGH_FOUND
 from benchmarks.detect.statistics import Floats
@@ -40,8 +41,9 @@ class Example:
 
 
 def example(row: Row) -> Example:
-    """A row's costs and outlier scores; NaN where a family found nothing."""
-    families = [name for name in FAMILIES if name in row["evidence"]]
+    """A row's costs and outlier scores, of the families that its profile searches now; NaN where one found nothing."""
+    searched = max((len(found["target_class"]) for found in row["evidence"].values()), default=0)
+    families = [name for name in FAMILIES if name in row["evidence"] and name in PROFILES[row["profile"]].over(searched).families]
     classes = sorted({k for name in families for k in row["evidence"][name]["target_class"]})
     shape = len(families), len(classes)
     cost_FK, bound_FK, z_FK = (np.full(shape, np.nan) for _ in range(3))

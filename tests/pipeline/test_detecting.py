@@ -9,6 +9,7 @@ from planted_sources import STEP, all_to_all, honest, source_specific
 
 from auditor.domain import Verdict
 from auditor.events import Control, drain
+from auditor.pipeline import detecting
 from auditor.pipeline.detecting import detect
 from auditor.pipeline.session import Session, new_result
 from auditor.request import Profile, Request
@@ -31,7 +32,7 @@ def test_standard_finds_an_all_to_all_backdoor() -> None:
     found = verdict(all_to_all())
     assert (found.label, found.kind) == ("backdoored", "all_to_all")
     assert f"moves every class to that {STEP} further" in found.reasons[0]
-    assert ALL_TO_ALL_UNTESTED not in found.untested and SOURCE_UNTESTED in found.untested
+    assert not {ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED} & set(found.untested)
 
 
 def test_where_targets_are_named_no_move_of_every_class_is_searched_for() -> None:
@@ -50,6 +51,13 @@ def test_a_backdoor_of_one_source_class_is_found_where_asked(sources: bool, kind
     assert found.kind == kind and (SOURCE_UNTESTED in found.untested) is not sources
 
 
+def test_standard_finds_a_backdoor_of_one_source_class_where_there_are_images_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert verdict(source_specific()).kind == "source_specific"
+    monkeypatch.setattr(detecting, "PAIRS_FROM", 1000)
+    found = verdict(source_specific())
+    assert found.kind is None and SOURCE_UNTESTED in found.untested and ALL_TO_ALL_UNTESTED not in found.untested
+
+
 def test_an_honest_network_is_searched_for_both_and_stays_without_evidence() -> None:
-    found = verdict(honest(), sources=True)
+    found = verdict(honest())
     assert found.label == "no_evidence" and not {ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED} & set(found.untested)

@@ -176,7 +176,8 @@ def test_the_shipped_bank_knows_its_families_and_keeps_its_threshold_above_its_h
     version, tables = bank()
     assert version and tables
     for shipped in tables:
-        assert set(shipped.scoring.scale) == set((PROFILES[shipped.profile] if shipped.images else BUDGET).families) <= set(FAMILIES)
+        searched = (PROFILES[shipped.profile] if shipped.images else BUDGET).over(shipped.classes[1])
+        assert set(shipped.scoring.scale) == set(searched.families) <= set(FAMILIES)
         assert 0.5 <= shipped.threshold < 1 and min(shipped.scoring.scale.values()) > 0
         assert shipped.scoring.strongest >= 0 and shipped.scoring.together >= 0
         assert all(0 <= score <= 1 for score in [*shipped.honest, *shipped.backdoored])
