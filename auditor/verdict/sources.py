@@ -129,10 +129,11 @@ def with_sources(decision: Decision, found: SourceSearch, leads: Sequence[Source
         return replace(decision, verdict=verdict)
     kept = [lead for lead in confirmed if lead.kind == confirmed[0].kind]
     triggers = [trigger for lead in kept for trigger in lead.triggers]
-    pairs = {source: trigger.target_class for trigger in triggers for source in trigger.source_classes}
+    pairs = {source: trigger.target_class for trigger in reversed(triggers) for source in trigger.source_classes}  # the furthest of a source
     kind: BackdoorKind = "all_to_all" if is_near_permutation(pairs, len(found.cost)) else "source_specific"
     verdict = replace(
-        verdict, label="backdoored", kind=kind, score=_score(verdict, kept[0].standing), calibration=None, target_classes=sorted(set(pairs.values())),
+        verdict, label="backdoored", kind=kind, score=_score(verdict, kept[0].standing), calibration=None,
+        target_classes=sorted({trigger.target_class for trigger in triggers}),
         source_classes=sorted(pairs) if kind == "source_specific" else [],
         mapping={str(source): target for source, target in sorted(pairs.items())},
         reasons=[*(sentence(lead, class_names) for lead in kept[:3]), NOT_COVERED, *_beside(verdict)],

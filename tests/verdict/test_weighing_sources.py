@@ -13,6 +13,7 @@ from planted_sources import SOURCE, STEP, all_to_all, honest, source_specific
 
 from auditor.domain import Verdict
 from auditor.events import Control, drain
+from auditor.metrics import wilson
 from auditor.search.all_to_all import Shift
 from auditor.search.sources import SourceSearch, search_sources
 from auditor.suspect import Suspect
@@ -74,6 +75,22 @@ def test_a_source_specific_backdoor_is_named_with_its_source_and_target() -> Non
     assert "From class 1 (one) alone a patch trigger leads to class 4" in said.reasons[0]
     assert said.reasons[-1] == "Of triggers that do the same to every class: nothing."
     assert "Something else." in said.untested and not {SOURCE_UNTESTED, ALL_TO_ALL_UNTESTED} & set(said.untested)
+
+
+def test_of_two_pairs_from_one_source_both_targets_are_named_and_the_furthest_is_where_it_leads() -> None:
+    found, (lead,) = weighed(source_specific)
+    nearer = replace(lead, standing=lead.standing / 2, triggers=[replace(lead.triggers[0], target_class=0)])
+    made = with_sources(decision(), found, best_first([nearer, lead]), [])
+    assert made.verdict.target_classes == sorted([0, TARGET]) and made.verdict.mapping == {str(SOURCE): TARGET}
+    assert [t.target_class for t in made.triggers] == [TARGET, 0]
+
+
+def test_a_pair_that_its_images_refute_is_no_suspicion() -> None:
+    """Of three images none flips: what stood out was chance. Of one that flips of two, nothing is known."""
+    _, (lead,) = weighed(source_specific)
+    rates = {hits_of: replace(lead, rates=[wilson(*hits_of)]) for hits_of in [(0, 3), (1, 3), (1, 2), (3, 3)]}
+    assert [rates[k].refuted for k in rates] == [True, True, False, False]
+    assert [rates[k].confirmed for k in rates] == [False, False, False, True]
 
 
 def test_what_a_score_meant_is_not_said_of_another() -> None:
