@@ -22,7 +22,8 @@ from auditor.events import AttemptFinished, Control, Event
 from auditor.metrics import wilson
 from auditor.portfolio import plan
 from auditor.search import FAMILIES
-from auditor.search.synthesis import Budget, Candidate, synthesize
+from auditor.search.budgets import Budget
+from auditor.search.synthesis import Candidate, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn.baselines import BASELINES

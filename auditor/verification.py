@@ -21,8 +21,9 @@ from auditor.events import Control, Event
 from auditor.fidelity import belief_lost, clean_checks
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
+from auditor.search.budgets import Budget
 from auditor.search.sources import THOROUGH_STARTS, search_sources
-from auditor.search.synthesis import Budget, synthesize
+from auditor.search.synthesis import synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.calibration import Bank

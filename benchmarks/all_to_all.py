@@ -17,8 +17,8 @@ from collections.abc import Sequence
 import torch
 
 from auditor.events import Control, drain
+from auditor.search.budgets import MOST_CLASSES
 from auditor.search.sources import search_sources
-from auditor.search.synthesis import MOST_CLASSES
 from auditor.verdict.sources import SHIFT_RATIO, cheapest_step, weigh_steps
 from benchmarks.detect.cells import initialisation
 from benchmarks.flags import measure_models, zoo_parser

@@ -23,10 +23,11 @@ from torch import nn
 from auditor.checkpoint import libraries
 from auditor.events import Control, drain
 from auditor.search.all_to_all import search_all_to_all
+from auditor.search.budgets import MOST_CLASSES, PROFILES
 from auditor.search.shared import shared_search
 from auditor.search.shortlist import classes_to_search
 from auditor.search.sources import Pair, search_pairs
-from auditor.search.synthesis import MOST_CLASSES, PROFILES, synthesize
+from auditor.search.synthesis import synthesize
 from auditor.suspect import Suspect
 from auditor.unlearn.twin import make_twin
 from auditor.verdict.cross_fitting import LOOKED_AT_AGAIN, PARTS

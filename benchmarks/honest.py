@@ -68,7 +68,8 @@ def cheapest_patch(model: Path, clean: Path, out: Path, seed: int) -> int:
     from auditor.events import Control, drain
     from auditor.pipeline.opening import check_suspect, open_suspect
     from auditor.request import Request
-    from auditor.search.synthesis import PROFILES, synthesize
+    from auditor.search.budgets import PROFILES
+    from auditor.search.synthesis import synthesize
 
     session = pipeline.start(Request(model=str(model), clean=str(clean), seed=seed), Control())
     drain(open_suspect(session))

@@ -26,8 +26,9 @@ from torch import Tensor
 
 from auditor.events import Control, drain
 from auditor.search import FAMILIES
+from auditor.search.budgets import PROFILES, Budget
 from auditor.search.shared import SharedSearch, shared_search
-from auditor.search.synthesis import PROFILES, Budget, Candidate, synthesize
+from auditor.search.synthesis import Candidate, synthesize
 from auditor.suspect import Meter, Suspect
 from auditor.unlearn.twin import make_twin
 from benchmarks.measuring import stratified

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from auditor.events import Control, drain
 from auditor.images import split, within_work
+from auditor.search.budgets import MOST_CLASSES
 from auditor.search.sources import STARTS, search_sources
-from auditor.search.synthesis import MOST_CLASSES
 from auditor.suspect import Suspect
 from auditor.verdict import pairs
 from auditor.verdict.cross_fitting import look_again

@@ -19,7 +19,8 @@ from auditor.domain import Verdict, VerdictLabel, exit_code
 from auditor.errors import AuditorError, Cancelled
 from auditor.events import Control, drain
 from auditor.request import Request
-from auditor.search.synthesis import Budget, synthesize
+from auditor.search.budgets import Budget
+from auditor.search.synthesis import synthesize
 from auditor.unlearn.method import Reading, Task
 
 ROOT = Path(__file__).resolve().parents[1]

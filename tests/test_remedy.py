@@ -19,7 +19,7 @@ from auditor.events import AttemptFinished, Control, Event, drain
 from auditor.images import split
 from auditor.metrics import accuracy, attack_success_rate
 from auditor.remedy import ORIGINAL_WEIGHT, Case, Remedy, find_remedy
-from auditor.search.synthesis import PROFILES, Budget
+from auditor.search.budgets import PROFILES, Budget
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn import METHODS

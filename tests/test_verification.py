@@ -12,7 +12,7 @@ import torch
 
 from auditor.domain import Verification
 from auditor.events import Control, SearchStep, drain
-from auditor.search.synthesis import PROFILES
+from auditor.search.budgets import PROFILES
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verification import (

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auditor.pipeline.session import Session
-from auditor.search.synthesis import PROFILES
+from auditor.search.budgets import PROFILES
 from auditor.verdict.calibration import Bank, nearest_table
 
 # Verification searches as the standard scan does, so that the standard table applies; refining the

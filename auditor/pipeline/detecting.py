@@ -16,10 +16,11 @@ from auditor.files import inside
 from auditor.pipeline.calibrating import bank_for
 from auditor.pipeline.session import Session, Steps, evenly, say_time
 from auditor.plain import from_plain, to_plain
+from auditor.search.budgets import MOST_CLASSES, PROFILES
 from auditor.search.shared import SharedSearch, shared_search
 from auditor.search.shortlist import classes_to_search
 from auditor.search.sources import STARTS, THOROUGH_STARTS, search_sources
-from auditor.search.synthesis import MOST_CLASSES, PROFILES, SearchResult, synthesize
+from auditor.search.synthesis import SearchResult, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn.twin import make_twin

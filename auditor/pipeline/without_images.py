@@ -14,8 +14,9 @@ from auditor.errors import InconclusiveError
 from auditor.events import Notice, VerdictReached
 from auditor.pipeline.calibrating import bank_for
 from auditor.pipeline.session import Session, Steps, say_time
+from auditor.search.budgets import PROFILES
 from auditor.search.shortlist import classes_to_search
-from auditor.search.synthesis import PROFILES, synthesize
+from auditor.search.synthesis import synthesize
 from auditor.verdict.calibration import Bank, calibration_record
 from auditor.verdict.decision import calibrated_sentence
 from auditor.verdict.statistics import MIN_CLASSES

@@ -17,7 +17,8 @@ from torch import Tensor
 from auditor.domain import Verdict
 from auditor.events import Control, Event, Notice, drain
 from auditor.fidelity import belief_lost
-from auditor.search.synthesis import Budget, Candidate, synthesize
+from auditor.search.budgets import Budget
+from auditor.search.synthesis import Candidate, synthesize
 from auditor.suspect import Suspect
 from auditor.unlearn.method import Reading, Task
 from auditor.unlearn.refit import Refit

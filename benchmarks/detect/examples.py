@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from auditor.search import FAMILIES
-from auditor.search.synthesis import PROFILES
+from auditor.search.budgets import PROFILES
 from auditor.verdict.profiles import Profile, make_profile, profiled_scores
 from auditor.verdict.statistics import ENOUGH_FOUND
 from benchmarks.detect.statistics import Floats

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from auditor.search.synthesis import PROFILES
+from auditor.search.budgets import PROFILES
 from benchmarks import cost
 
 

@@ -35,9 +35,9 @@ from auditor import pipeline
 from auditor.request import Request
 from auditor.events import Control, drain
 from auditor.images import CleanImages
-from auditor.search import synthesis
+from auditor.search import budgets
 from benchmarks import gpu_check
-synthesis.PROFILES["quick"] = replace(synthesis.PROFILES["quick"], restarts=1, first_steps=0, steps=40, refine_steps=10)
+budgets.PROFILES["quick"] = replace(budgets.PROFILES["quick"], restarts=1, first_steps=0, steps=40, refine_steps=10)
 x, y = planted.planted_images(60)
 with tempfile.TemporaryDirectory() as folder:
     request = Request(model="planted", output=folder + "/run", profile="quick", threads=1, device="cpu")

@@ -16,7 +16,7 @@ import material  # noqa: E402 - found beside this file, and needs the path above
 from portfolios import try_only  # noqa: E402
 
 import auditor.report  # noqa: E402
-from auditor.search import synthesis  # noqa: E402
+from auditor.search import budgets  # noqa: E402
 from auditor.unlearn import METHODS  # noqa: E402
 
 
@@ -29,9 +29,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> material.Files:
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
     """Budgets that suffice for the planted network, its honest twin for a remedy, and no PDF."""
-    budget = replace(synthesis.PROFILES["quick"], restarts=1, first_steps=0, steps=40, refine_steps=10)
+    budget = replace(budgets.PROFILES["quick"], restarts=1, first_steps=0, steps=40, refine_steps=10)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(synthesis.PROFILES, "quick", budget)
+        patch.setitem(budgets.PROFILES, "quick", budget)
         patch.setitem(METHODS, "oracle", material.Oracle())
         try_only(patch, "oracle")
         patch.setattr(auditor.report, "to_pdf", lambda html: b"%PDF-1.7\n")

@@ -24,7 +24,7 @@ from auditor.events import Control, Event, FileWritten, Notice, SearchStep, Unle
 from auditor.library import stream
 from auditor.request import Request
 from auditor.runs import read_events, verify_seal
-from auditor.search import synthesis
+from auditor.search import budgets
 from auditor.unlearn import METHODS
 from auditor.unlearn.method import Task
 
@@ -228,7 +228,7 @@ def test_ctrl_c_in_a_terminal(stage: str, files: Files, tmp_path: Path, monkeypa
     assert verify_seal(tmp_path / "run") == []
     if stage == "Opening the model":
         return  # resuming from the beginning is tested above
-    monkeypatch.setitem(synthesis.PROFILES, "deep", synthesis.PROFILES["quick"])
+    monkeypatch.setitem(budgets.PROFILES, "deep", budgets.PROFILES["quick"])
     again = auditor(*command, "-v")
     assert again.code == 0, again.err
     assert verify_seal(tmp_path / "run") == []

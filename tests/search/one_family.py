@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from auditor.events import Control, drain
 from auditor.search import FAMILIES
-from auditor.search.synthesis import Budget, Candidate, synthesize
+from auditor.search.budgets import Budget
+from auditor.search.synthesis import Candidate, synthesize
 from auditor.suspect import Suspect
 
 BUDGET = Budget(restarts=1, first_steps=0, steps=60, refine_steps=0)

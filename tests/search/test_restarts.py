@@ -13,8 +13,9 @@ from planted import CLASSES, SIDE, TARGET, planted, planted_images
 from auditor.adversarial import Family
 from auditor.events import Control, drain
 from auditor.search import FAMILIES
+from auditor.search.budgets import Budget
 from auditor.search.shared import SharedSearch
-from auditor.search.synthesis import Budget, Candidate, best_restarts, start_from_shared, synthesize
+from auditor.search.synthesis import Candidate, best_restarts, start_from_shared, synthesize
 
 
 def state(best_cost: list[float], flipped: list[float]) -> types.SimpleNamespace:

@@ -17,15 +17,9 @@ from auditor.events import Control, SearchStep, drain
 from auditor.pricing import ENOUGH_SHARE
 from auditor.search import FAMILIES
 from auditor.search.additive import Additive
+from auditor.search.budgets import PROFILES, Budget
 from auditor.search.patch import Patch
-from auditor.search.synthesis import (
-    PROFILES,
-    Budget,
-    Candidate,
-    SearchResult,
-    family_seed,
-    synthesize,
-)
+from auditor.search.synthesis import Candidate, SearchResult, family_seed, synthesize
 from auditor.suspect import Suspect
 
 BUDGET = Budget(restarts=2, first_steps=15, steps=60, refine_steps=20)

@@ -11,7 +11,8 @@ import pytest
 
 from auditor.pipeline.without_images import BUDGET
 from auditor.search import FAMILIES
-from auditor.search.synthesis import PROFILES, Candidate, SearchResult
+from auditor.search.budgets import PROFILES
+from auditor.search.synthesis import Candidate, SearchResult
 from auditor.triggers import Trigger
 from auditor.verdict import calibration
 from auditor.verdict.calibration import (

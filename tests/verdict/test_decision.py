@@ -10,7 +10,8 @@ import torch
 from auditor.events import Control, drain
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
-from auditor.search.synthesis import PROFILES, Candidate, SearchResult, synthesize
+from auditor.search.budgets import PROFILES
+from auditor.search.synthesis import Candidate, SearchResult, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.calibration import Bank, Scoring, Table

@@ -8,7 +8,8 @@ import torch
 
 from auditor.domain import Verdict
 from auditor.events import Control, Notice, drain
-from auditor.search.synthesis import PROFILES, SearchResult, synthesize
+from auditor.search.budgets import PROFILES
+from auditor.search.synthesis import SearchResult, synthesize
 from auditor.verdict.removability import Removability, removability, with_removability
 
 IMAGES, LABELS = planted.planted_images(48, seed=3)
