@@ -179,5 +179,5 @@ def sentence(lead: SourceLead, class_names: Sequence[str]) -> str:
         return (f"One {kind} trigger moves every class to that {step} further, at {SHIFT_RATIO / lead.standing:.1%} of what "
                 f"other such moves cost, and {flips}.")  # fmt: skip
     source, target = (class_words(k, class_names) for k in (trigger.source_classes[0], trigger.target_class))
-    return (f"From {source} alone a {kind} trigger leads to {target} {lead.cheaper:.1f} times more cheaply than it should by "
-            f"what such triggers cost between other classes, and {flips}.")  # fmt: skip
+    return (f"From {source} alone a {kind} trigger leads to {target} at {1 / lead.cheaper:.1%} of what it should cost, by what such "
+            f"triggers cost between other classes, and {flips}.")  # fmt: skip

@@ -110,5 +110,5 @@ def test_the_cheapest_beside_what_they_should_cost_come_first_and_only_toward_th
 def test_a_sentence_says_how_much_cheaper_it_is_and_by_which_triggers_images_flip() -> None:
     (lead,) = weighed(source_specific)
     said = sentence(lead, [])
-    assert f"{lead.cheaper:.1f} times more cheaply than it should" in said
+    assert f"at {1 / lead.cheaper:.1%} of what it should cost" in said
     assert f"of {OF_SOURCE} images of that class {lead.rate.hits} flip by a trigger searched without them" in said
