@@ -154,9 +154,10 @@ def _fresh_source_check(
     weighed += yield from weigh_pairs(sanitized, found, *every, seed=seed, control=control)
     leads = [lead for lead in best_first(weighed) if lead.confirmed]
     said = sentence(leads[0], []) if leads else "none stands out and holds on images it was not fitted to"
+    complete = found.complete and not control.stop_requested
     return Check(
-        name="A fresh search finds no trigger of one source class or of all to all", passed=found.complete and not leads,
-        measured=said if found.complete else "the time ran out before all were searched", allowed="none",
+        name="A fresh search finds no trigger of one source class or of all to all", passed=complete and not leads,
+        measured=said if complete else "the time ran out before all were searched", allowed="none",
     )  # fmt: skip
 
 

@@ -118,6 +118,7 @@ def _search_sources(session: Session, decision: Decision) -> Steps:
                                       starts=THOROUGH_STARTS if request.sources or request.profile == "deep" else STARTS)  # fmt: skip
     leads = weigh_steps(session.model, found, session.images[hold], session.labels[hold])
     leads += yield from weigh_pairs(session.model, found, *every, seed=request.seed, control=session.control, targets=request.targets)
+    found = replace(found, complete=found.complete and not session.control.stop_requested)  # stopped while it looked once more
     return with_sources(decision, found, best_first(leads), session.class_names)
 
 

@@ -32,6 +32,7 @@ FEWEST_IMAGES = 2
 PAIR_STEPS, PAIR_BATCH = 55, 1
 STARTS, THOROUGH_STARTS = 1, 3
 PRICED_IMAGES, PRICING_ROUNDS = 6, 4
+MOST_BYTES, PATCH_BYTES = 2**29, 80  # of four channels in float32 and five copies a pixel: at 32x32 all pairs go together
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,8 +99,26 @@ def search_pairs(
 ) -> list[tuple[float, Trigger]]:  # fmt: skip
     """The cheapest patch of each pair on those `images` (N, C, H, W) of its source that it is shown (M, N), and its cost;
     nothing where a stop is asked for. Each is begun `starts` times."""
-    count, pairs, shown_MN = len(pairs), [*pairs] * starts, shown_MN.repeat(starts, 1)
     generator = torch.Generator().manual_seed(family_seed(seed, "pairs"))
+    every, shown_MN = [*pairs] * starts, shown_MN.repeat(starts, 1)
+    priced: list[tuple[float, Trigger]] = []
+    for some in torch.split(torch.arange(len(every)), _arms_at_once(suspect)):
+        if control.stop_requested:
+            return []
+        priced += _descend(suspect, images, labels, [every[arm] for arm in some.tolist()], shown_MN[some], generator, control)
+    return [min(priced[first :: len(pairs)], key=lambda one: one[0]) for first in range(len(pairs))] if len(priced) == len(every) else []
+
+
+def _arms_at_once(suspect: Suspect) -> int:
+    """How many patches MOST_BYTES hold: masks and patterns, and what the descent remembers of each."""
+    _, height, width = suspect.input_shape
+    return max(1, MOST_BYTES // (PATCH_BYTES * height * width))
+
+
+def _descend(
+    suspect: Suspect, images: Tensor, labels: Tensor, pairs: Sequence[Pair], shown_MN: Tensor, generator: torch.Generator,
+    control: Control,
+) -> list[tuple[float, Trigger]]:  # fmt: skip
     targets = torch.tensor([pair.target for pair in pairs])
     raw = FAMILY.start(len(pairs), suspect.input_shape, generator)
     descent = Descent(suspect, FAMILY, images, labels, targets, raw, generator, PAIR_BATCH, shown_MN=shown_MN)
@@ -117,4 +136,4 @@ def search_pairs(
             trigger = Trigger(family=FAMILY.name, target_class=pairs[arm].target, parameters=arrays(parameters, i),
                               source_classes=[pairs[arm].source])  # fmt: skip
             found[arm] = float(FAMILY.cost(parameters)[i]), trigger
-    return [min((found[arm] for arm in range(first, len(pairs), count)), key=lambda priced: priced[0]) for first in range(count)]
+    return [found[arm] for arm in range(len(pairs))]

@@ -61,3 +61,13 @@ def test_standard_finds_a_backdoor_of_one_source_class_where_there_are_images_en
 def test_an_honest_network_is_searched_for_both_and_stays_without_evidence() -> None:
     found = verdict(honest())
     assert found.label == "no_evidence" and not {ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED} & set(found.untested)
+
+
+def test_a_stop_while_pairs_are_looked_at_again_leaves_the_verdict_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_, control: Control, **__):  # type: ignore[no-untyped-def]
+        control.stop()
+        return []
+        yield
+
+    monkeypatch.setattr(detecting, "weigh_pairs", stopped)
+    assert verdict(honest()).label == "inconclusive"
