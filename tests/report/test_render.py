@@ -17,6 +17,7 @@ from auditor.domain import Architecture, Check, ErrorRecord, ImageSet, Verdict
 from auditor.errors import InputError, OutputError
 from auditor.report import render
 from auditor.report.calibration import calibration_pairs
+from auditor.verdict.decision import ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED
 
 SECTIONS = ("summary", "scope", "artifact", "verdict", "triggers", "remediation", "exports", "limits", "provenance",
             "sign-off", "appendix")  # fmt: skip
@@ -110,6 +111,18 @@ def test_families_are_said_as_people_say_them(tmp_path: Path) -> None:
     page = page_reader.read(html_of(tmp_path, runs.badnets(verdict=warped)))
     assert "smooth additive triggers toward 1 class" in page.by_id("scope").text
     assert "smooth additive" in page.by_id("verdict").text and "lowfreq" not in page.by_id("verdict").text
+
+
+def test_searches_by_source_class_count_as_tested_unless_the_result_says_otherwise(tmp_path: Path) -> None:
+    found = runs.badnets().verdict
+    assert found is not None
+    by_source = replace(found, kind="source_specific", source_classes=[1], mapping={"1": 7}, untested=[])
+    page = page_reader.read(html_of(tmp_path / "one", runs.badnets(verdict=by_source)))
+    assert "from every class to every other" in page.by_id("scope").text and "by the same step" in page.by_id("scope").text
+    assert f"{runs.CLASSES[1]}" in page.by_id("verdict").text and "→" in page.by_id("verdict").text
+    not_searched = replace(found, untested=[SOURCE_UNTESTED, ALL_TO_ALL_UNTESTED])
+    scope = page_reader.read(html_of(tmp_path / "two", runs.badnets(verdict=not_searched))).by_id("scope").text
+    assert "from every class to every other" not in scope and "by the same step" not in scope
 
 
 def test_reproduction_signoff_taxonomy_and_references(full_html: str) -> None:
