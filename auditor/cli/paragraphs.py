@@ -15,7 +15,7 @@ from auditor.domain import AuditResult, Change, TriggerFinding, Verification, fa
 from auditor.events import FileWritten
 from auditor.normalizations import normalization_words
 from auditor.report.text import ClassNames, byte_size, duration, in_words, number, points, words
-from auditor.report.triggers import as_one, leads, rate_together
+from auditor.report.triggers import as_one, leads, moves_classes, rate_together
 from auditor.report.words import judge
 from auditor.request import Request
 
@@ -117,14 +117,13 @@ def _triggers(result: AuditResult, names: ClassNames) -> Iterator[Line]:
 
 def _trigger(alike: Sequence[TriggerFinding], names: ClassNames) -> str:
     found = alike[0]
-    rate, where = found.attack_success_rate, f"toward {names(found.target_class)}"
+    rate, where = rate_together(alike), f"toward {names(found.target_class)}"
     if found.source_classes:
         where += f" on images of {names.listed(found.source_classes)}"
-    if len(alike) > 1:
+    if moves_classes(alike):
         moves = [f"{names.listed(one.source_classes)} to {names(one.target_class)}" for one in alike]
         more = f" and {len(moves) - MOST_MOVES} more" if len(moves) > MOST_MOVES else ""
         where = f"that leads {', '.join(moves[:MOST_MOVES])}{more}"
-        rate = rate_together(alike)
     state = "" if found.confirmed else ", not confirmed"
     return f"{words(family_words(found.family))} {where}: works on {in_words(rate)} of unseen images, cost {number(found.cost)}{state}"
 

@@ -25,7 +25,7 @@ from auditor.report.evidence import (
     read_trigger,
 )
 from auditor.report.text import ClassNames, number, shorten
-from auditor.report.triggers import as_one, rate_together
+from auditor.report.triggers import as_one, moves_classes, rate_together
 
 MOST_TRIGGERS = 8
 MOST_STAMPED = 6
@@ -54,6 +54,7 @@ class TriggerPanel:
     finding: TriggerFinding
     number: int
     members: int
+    moves: bool
     synthesized: list[Picture]
     stamped: list[Card]
     conclusion: str
@@ -83,9 +84,9 @@ def _trigger_panel(
     conclusion, finding = "", alike[0]
     try:
         shown = [read_stamped(inside(run_folder, _stamped_name(one, result.triggers.index(one)))) for one in alike[:MOST_STAMPED]]
-        every = [(stamped, i) for stamped in shown for i in range(len(stamped.clean) if len(alike) == 1 else 1)]
+        every = [(stamped, i) for stamped in shown for i in range(1 if moves_classes(alike) else len(stamped.clean))]
         cards = [_stamped_card(stamped, i, names) for stamped, i in every[:MOST_STAMPED]]
-        conclusion = _stamped_conclusion(shown[0], finding, names) if len(alike) == 1 else "One image each of some classes."
+        conclusion = "One image each of some classes." if moves_classes(alike) else _stamped_conclusion(shown[0], finding, names)
         synthesized = [_difference(shown[0])]
     except EvidenceError as error:
         notes.append(f"No pictures of stamped images: {error.what}")
@@ -95,9 +96,9 @@ def _trigger_panel(
     except EvidenceError as error:
         notes.append(f"No picture of the trigger: {error.what}")
     together = replace(finding, attack_success_rate=rate_together(alike),
-                       source_classes=[k for one in alike for k in one.source_classes])  # fmt: skip
+                       source_classes=list(dict.fromkeys(k for one in alike for k in one.source_classes)))  # fmt: skip
     return TriggerPanel(
-        finding=together, number=place, members=len(alike), synthesized=synthesized, stamped=cards, conclusion=conclusion, notes=notes
+        finding=together, number=place, members=len(alike), moves=moves_classes(alike), synthesized=synthesized, stamped=cards, conclusion=conclusion, notes=notes
     )
 
 
@@ -218,4 +219,4 @@ def _heat_card(maps: HeatMaps, i: int, names: ClassNames) -> Card:
 def family_title(panel: TriggerPanel, names: ClassNames) -> str:
     """A trigger's heading: its family and where it leads."""
     kind = f"{shorten(family_words(panel.finding.family).capitalize(), 40)} trigger"
-    return f"{kind} that sends every class to another" if panel.members > 1 else f"{kind} toward {names(panel.finding.target_class)}"
+    return f"{kind} that sends every class to another" if panel.moves else f"{kind} toward {names(panel.finding.target_class)}"

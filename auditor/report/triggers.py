@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,12 +20,24 @@ def strongest(result: AuditResult) -> TriggerFinding | None:
 
 
 def as_one(triggers: Sequence[TriggerFinding]) -> list[list[TriggerFinding]]:
-    """An all-to-all backdoor is found as one trigger a source class, all of the same family and cost: those together."""
+    """An all-to-all backdoor is found as one trigger a source class, all of the same family and cost, and one from a class to
+    another as several triggers from and to the same: those together."""
     found: dict[tuple[Any, ...], list[TriggerFinding]] = {}
+    times = Counter(_pair(trigger) for trigger in triggers)
     for place, trigger in enumerate(triggers):
-        key = (trigger.family, trigger.cost, trigger.confirmed) if trigger.source_classes else (place,)
+        same = _pair(trigger) if times[_pair(trigger)] > 1 else trigger.cost
+        key = (trigger.family, same, trigger.confirmed) if trigger.source_classes else (place,)
         found.setdefault(key, []).append(trigger)
     return list(found.values())
+
+
+def _pair(trigger: TriggerFinding) -> tuple[Any, ...]:
+    return (trigger.family, *trigger.source_classes, trigger.target_class)
+
+
+def moves_classes(alike: Sequence[TriggerFinding]) -> bool:
+    """Whether triggers that are one lead classes to others, rather than all from and to the same."""
+    return len({_pair(trigger) for trigger in alike}) > 1
 
 
 def rate_together(triggers: Sequence[TriggerFinding]) -> Rate:
@@ -42,7 +55,7 @@ def leads(verdict: Verdict, names: ClassNames) -> str:
 def answers(alike: Sequence[TriggerFinding], names: ClassNames) -> str:
     """What a trigger makes the model say, and of which images."""
     first = alike[0]
-    if len(alike) > 1:
+    if moves_classes(alike):
         source, target = names.listed(first.source_classes), names(first.target_class)
         return f"and have the model answer another class: for {source} {target}, and so for every class"
     whose = f"of {names.listed(first.source_classes)} " if first.source_classes else ""

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auditor.domain import Rate
 from auditor.events import Control, Event, Notice
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
@@ -97,11 +96,11 @@ def _lead(
     log_cost = float(np.median([log_of(cost) for _, cost, _ in searched]))
     should = float(expected.log_cost[pair])
     allowed = float(np.exp(log_cost + NEARER * max(0.0, should - log_cost)))
-    hits, triggers = 0, []
+    made = []
     for part, cost, trigger in searched:
         stronger = strengthened(FAMILIES[trigger.family], trigger, min(STRONGEST, allowed / max(cost, LEAST_COST)))
-        hits += int((suspect.predict(stronger.stamp(images[part_N == part])) == pair.target).sum())
-        triggers.append((cost, stronger))
-    rate: Rate = wilson(hits, len(images))
-    return SourceLead(kind="source_specific", triggers=[min(triggers, key=lambda made: made[0])[1]], rates=[rate], cross_fitted=True,
+        flipped = suspect.predict(stronger.stamp(images[part_N == part])) == pair.target
+        made.append((cost, stronger, wilson(int(flipped.sum()), len(flipped))))
+    made.sort(key=lambda one: one[0])
+    return SourceLead(kind="source_specific", triggers=[t for _, t, _ in made], rates=[r for *_, r in made], cross_fitted=True,
                       standing=expected.standing(pair.source, pair.target, log_cost), cheaper=float(np.exp(should - log_cost)))  # fmt: skip

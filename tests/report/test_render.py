@@ -56,6 +56,19 @@ def test_an_all_to_all_backdoor_is_told_as_one(tmp_path: Path) -> None:
     assert "5 of 20" in triggers and "more triggers are in result.json" not in triggers
 
 
+def test_triggers_of_one_pair_are_told_as_one(tmp_path: Path) -> None:
+    found = runs.badnets()
+    assert found.verdict is not None
+    of_pair = [replace(found.triggers[0], source_classes=[1], target_class=7, cost=0.01 + k / 1000, attack_success_rate=runs.rate(k % 2, 2),
+                       evidence=f"evidence/trigger_{k % 2}.npz") for k in range(5)]  # fmt: skip
+    other = replace(of_pair[0], source_classes=[2])
+    verdict = replace(found.verdict, kind="source_specific", target_classes=[7], source_classes=[1, 2])
+    page = page_reader.read(html_of(tmp_path, replace(found, verdict=verdict, triggers=[*of_pair, other])))
+    triggers = page.by_id("triggers").text
+    assert "2 triggers were synthesized" in page.by_id("summary").text and triggers.count("Attack success") == 2
+    assert "2 of 10" in triggers and "sends every class to another" not in triggers
+
+
 def test_rates_come_with_count_and_interval(full_html: str) -> None:
     retest = page_reader.read(full_html).by_id("remediation").text
     assert "1 of 27; 95\N{NO-BREAK SPACE}% interval 0.7 to 18.3\N{NO-BREAK SPACE}%" in retest

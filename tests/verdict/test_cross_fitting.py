@@ -37,6 +37,8 @@ def test_a_planted_pair_stands_out_again_and_flips_every_image_of_its_class() ->
     assert (lead.triggers[0].source_classes, lead.triggers[0].target_class) == ([SOURCE], TARGET)
     assert lead.cross_fitted and lead.rate.total == OF_SOURCE and lead.rate.hits > OF_SOURCE / 2 and lead.confirmed
     assert lead.standing > 1 and lead.cheaper > 4
+    # Every part's trigger is there to be unlearned, with how it did on its own part, the cheapest first.
+    assert len(lead.triggers) == len(lead.rates) == PARTS and sum(rate.total for rate in lead.rates) == OF_SOURCE
 
 
 def test_no_pair_of_an_honest_network_stands_out() -> None:

@@ -79,10 +79,10 @@ def test_a_source_specific_backdoor_is_named_with_its_source_and_target() -> Non
 
 def test_of_two_pairs_from_one_source_both_targets_are_named_and_the_furthest_is_where_it_leads() -> None:
     found, (lead,) = weighed(source_specific)
-    nearer = replace(lead, standing=lead.standing / 2, triggers=[replace(lead.triggers[0], target_class=0)])
+    nearer = replace(lead, standing=lead.standing / 2, triggers=[replace(trigger, target_class=0) for trigger in lead.triggers])
     made = with_sources(decision(), found, best_first([nearer, lead]), [])
     assert made.verdict.target_classes == sorted([0, TARGET]) and made.verdict.mapping == {str(SOURCE): TARGET}
-    assert [t.target_class for t in made.triggers] == [TARGET, 0]
+    assert list(dict.fromkeys(t.target_class for t in made.triggers)) == [TARGET, 0] and len(made.findings) == len(made.triggers)
 
 
 def test_a_pair_that_its_images_refute_is_no_suspicion() -> None:
