@@ -22,7 +22,7 @@ from auditor.fidelity import belief_lost, clean_checks
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
 from auditor.search.budgets import Budget
-from auditor.search.sources import THOROUGH_STARTS, search_sources
+from auditor.search.sources import THOROUGH_STARTS, right, search_sources
 from auditor.search.synthesis import synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
@@ -148,10 +148,10 @@ def _fresh_source_check(
     sanitized: Suspect, held: Held, search: Searchable, control: Control
 ) -> Generator[Event, None, Check]:
     """No trigger that minds where an image comes from may stand out again and hold on unseen images."""
-    every, seed = (search.images, search.labels), search.seed + SEED_OFFSET
-    found = yield from search_sources(sanitized, *every, seed=seed, control=control, pairs_on=every, starts=THOROUGH_STARTS)
+    known, seed = right(sanitized, search.images, search.labels), search.seed + SEED_OFFSET
+    found = yield from search_sources(sanitized, *known, seed=seed, control=control, pairs_on=known, starts=THOROUGH_STARTS)
     weighed = weigh_steps(sanitized, found, held.images, held.labels)
-    weighed += yield from weigh_pairs(sanitized, found, *every, seed=seed, control=control)
+    weighed += yield from weigh_pairs(sanitized, found, *known, seed=seed, control=control)
     leads = [lead for lead in best_first(weighed) if lead.confirmed]
     said = sentence(leads[0], []) if leads else "none stands out and holds on images it was not fitted to"
     complete = found.complete and not control.stop_requested

@@ -25,7 +25,7 @@ from torch import Tensor
 from auditor.events import Control, drain
 from auditor.images import split, within_work
 from auditor.search.budgets import MOST_CLASSES
-from auditor.search.sources import STARTS, search_sources
+from auditor.search.sources import STARTS, right, search_sources
 from auditor.suspect import Suspect
 from auditor.verdict import pairs
 from auditor.verdict.cross_fitting import look_again
@@ -49,9 +49,10 @@ def measure(model: Row, count: int, seed: int, honest: Sequence[Row], starts: in
     work = np.concatenate(parts)
     known = profiles(honest, without=initialisation(model)) if model["split"] in FITTED_ON else None
     began, control = time.perf_counter(), Control()
+    searched = right(suspect, images[work], labels[work])
     found = drain(search_sources(suspect, images, labels, seed=seed, control=control, with_steps=False, pairs_on=(images[work], labels[work]),
                                  starts=starts))  # fmt: skip
-    looked = drain(look_again(suspect, found, images[work], labels[work], seed=seed, control=control, profiles=known))
+    looked = drain(look_again(suspect, found, *searched, seed=seed, control=control, profiles=known))
     row: Row = {
         "model": model["name"], "images": count, "seed": seed, "starts": starts, "split": model["split"], "base": initialisation(model),
         "architecture": model["architecture"], "honest": model["honest"], "attack": model["attack"], "target": model["target"],

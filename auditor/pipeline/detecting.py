@@ -19,7 +19,7 @@ from auditor.plain import from_plain, to_plain
 from auditor.search.budgets import MOST_CLASSES, PROFILES
 from auditor.search.shared import SharedSearch, shared_search
 from auditor.search.shortlist import classes_to_search
-from auditor.search.sources import STARTS, THOROUGH_STARTS, search_sources
+from auditor.search.sources import STARTS, THOROUGH_STARTS, right, search_sources
 from auditor.search.synthesis import SearchResult, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
@@ -112,12 +112,13 @@ def _search_sources(session: Session, decision: Decision) -> Steps:
     with_steps = (request.sources or request.profile != "quick") and not request.targets
     if session.model.num_classes > MOST_CLASSES or not (with_pairs or with_steps):
         return decision
-    every = session.images[work], session.labels[work]
+    known = right(session.model, session.images[work], session.labels[work]) if with_pairs else None
     found = yield from search_sources(session.model, session.images[fit], session.labels[fit], seed=request.seed, control=session.control,
-                                      with_steps=with_steps, pairs_on=every if with_pairs else None,
+                                      with_steps=with_steps, pairs_on=known,
                                       starts=THOROUGH_STARTS if request.sources or request.profile == "deep" else STARTS)  # fmt: skip
     leads = weigh_steps(session.model, found, session.images[hold], session.labels[hold])
-    leads += yield from weigh_pairs(session.model, found, *every, seed=request.seed, control=session.control, targets=request.targets)
+    if known is not None:
+        leads += yield from weigh_pairs(session.model, found, *known, seed=request.seed, control=session.control, targets=request.targets)
     found = replace(found, complete=found.complete and not session.control.stop_requested)  # stopped while it looked once more
     return with_sources(decision, found, best_first(leads), session.class_names)
 

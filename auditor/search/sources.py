@@ -60,8 +60,8 @@ def search_sources(
     pairs_on: tuple[Tensor, Tensor] | None = None, starts: int = STARTS,
 ) -> Generator[Event, None, SourceSearch]:  # fmt: skip
     """The steps of an all-to-all backdoor on `images` (N, C, H, W) in [0, 1] with their `labels` (N,), and pairs of a source
-    and a target class on `pairs_on`, images and labels alike: they are confirmed by cross-fitting, and may see all.
-    Images that the suspect gets wrong are left out."""
+    and a target class on `pairs_on`, images and labels alike, of which the suspect knows every one: they are confirmed by
+    cross-fitting, and may see all."""
     shifts: list[Shift] = []
     if with_steps and len((known := right(suspect, images, labels))[0]) >= FEWEST_IMAGES:
         yield Notice(message="Searching for a trigger that moves every class to another.")
@@ -69,7 +69,7 @@ def search_sources(
     cost = np.full((suspect.num_classes, suspect.num_classes), np.nan)
     found = SourceSearch(cost=cost, shifts=shifts, with_pairs=pairs_on is not None, with_steps=with_steps, starts=starts,
                          complete=not control.stop_requested)  # fmt: skip
-    return found if pairs_on is None else (yield from _search_pairs(suspect, *right(suspect, *pairs_on), found, seed, control))
+    return found if pairs_on is None else (yield from _search_pairs(suspect, *pairs_on, found, seed, control))
 
 
 def right(suspect: Suspect, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

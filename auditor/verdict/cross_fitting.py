@@ -19,7 +19,7 @@ from torch import Tensor
 from auditor.events import Control, Event, Notice
 from auditor.metrics import wilson
 from auditor.search import FAMILIES
-from auditor.search.sources import FEWEST_IMAGES, Pair, SourceSearch, right, search_pairs
+from auditor.search.sources import FEWEST_IMAGES, Pair, SourceSearch, search_pairs
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.confirmation import strengthened
@@ -36,7 +36,7 @@ def weigh_pairs(
     suspect: Suspect, found: SourceSearch, images: Tensor, labels: Tensor, *, seed: int, control: Control,
     targets: Sequence[int] | None = None,
 ) -> Generator[Event, None, list[SourceLead]]:  # fmt: skip
-    """The pairs that stand out on the `images` (N, C, H, W) and labels (N,) that were searched, furthest first; with `targets`
+    """The pairs that stand out on the `images` (N, C, H, W) and labels (N,) that they were searched on, furthest first; with `targets`
     only those toward them."""
     leads = yield from look_again(suspect, found, images, labels, seed=seed, control=control, targets=targets)
     return [lead for lead in leads if lead.standing >= 1 and not lead.refuted]
@@ -47,7 +47,6 @@ def look_again(
     targets: Sequence[int] | None = None, profiles: Sequence[PairProfile] | None = None,
 ) -> Generator[Event, None, list[SourceLead]]:  # fmt: skip
     """The pairs that stood out most, as they do when searched once more, furthest first; none where a stop is asked for."""
-    images, labels = right(suspect, images, labels)
     expected, part_N = expected_costs(found.cost, profiles), parts(labels)
     pairs = standing_first(found, expected, labels, targets)[:LOOKED_AT_AGAIN]
     arms = [(pair, part) for pair in pairs for part in range(min(PARTS, int((labels == pair.source).sum())))]

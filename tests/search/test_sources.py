@@ -12,7 +12,7 @@ from auditor import adversarial
 from auditor.events import Control, drain
 from auditor.search import all_to_all as steps
 from auditor.search import sources
-from auditor.search.sources import Pair, SourceSearch, search_pairs, search_sources
+from auditor.search.sources import Pair, SourceSearch, right, search_pairs, search_sources
 from auditor.suspect import Suspect
 
 
@@ -88,8 +88,10 @@ def test_there_is_no_cost_from_a_class_to_itself_or_from_one_without_images(one_
 def test_images_the_suspect_gets_wrong_are_left_out(one_step: None) -> None:
     images, labels = planted_images(30)
     wrong = images, (labels + 1) % CLASSES
-    found = drain(search_sources(honest(), *wrong, seed=0, control=Control(), pairs_on=wrong))
-    assert np.isnan(found.cost).all() and not found.shifts
+    assert not drain(search_sources(honest(), *wrong, seed=0, control=Control())).shifts
+    assert not len(right(honest(), *wrong)[0]) and len(right(honest(), images, labels)[0]) == len(images)
+    none = right(honest(), *wrong)
+    assert np.isnan(drain(search_sources(honest(), *none, seed=0, control=Control(), pairs_on=none)).cost).all()
 
 
 def test_pairs_are_searched_only_where_asked(one_step: None) -> None:
