@@ -24,11 +24,10 @@ from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.confirmation import strengthened
 from auditor.verdict.pairs import Expected, PairProfile, expected_costs
-from auditor.verdict.sources import LEAST_COST, STRONGEST, SourceLead
+from auditor.verdict.sources import LEAST_COST, NEARER, STRONGEST, SourceLead
 
 LOOKED_AT_AGAIN = 5
 PARTS = 5
-NEARER = 0.75  # of the way, in log cost, to what the pair should cost
 SEED_OFFSET = 104729
 
 

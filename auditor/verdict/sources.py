@@ -25,7 +25,7 @@ from auditor.verdict.decision import ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED, Decis
 SHIFT_RATIO = 0.1  # of the other steps' median cost
 FEWEST_STEPS = 2
 LEAST_RATIO, LEAST_COST = 1e-3, 1e-12
-STRONGEST, NEARER = 6.0, 0.75
+STRONGEST, NEARER = 6.0, 0.75  # the latter of the way, in log cost, to what others cost
 FEWEST_FLIPS = 2
 PERMUTES = 0.5  # of the classes
 NOT_COVERED = "No bank stands behind such triggers yet, so the score ranks suspicion and no more."
@@ -33,7 +33,7 @@ NOT_COVERED = "No bank stands behind such triggers yet, so the score ranks suspi
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceLead:
-    """What stands out: a kind, its triggers (one a source class), how far (1 is what is asked), and how
+    """What stands out: a kind, its triggers (one a source class, or of one pair several), how far (1 is what is asked), and how
     the triggers did on images that the search had not seen, or where `cross_fitted` others searched without them;
     `cheaper` is how many times cheaper they are than they should be."""
 
@@ -164,7 +164,6 @@ def _finding(lead: SourceLead, trigger: Trigger, rate: Rate) -> TriggerFinding:
         target_class=trigger.target_class, family=trigger.family, attack_success_rate=rate,
         cost=trigger_cost(FAMILIES[trigger.family], trigger),
         confirmed=lead.confirmed, source_classes=trigger.source_classes, mask_area=area,
-        anomaly_index=None,
     )  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def test_searches_by_source_class_count_as_tested_unless_the_result_says_otherwi
     by_source = replace(found, kind="source_specific", source_classes=[1], mapping={"1": 7}, untested=[])
     page = page_reader.read(html_of(tmp_path / "one", runs.badnets(verdict=by_source)))
     assert "from every class to every other" in page.by_id("scope").text and "by the same step" in page.by_id("scope").text
-    assert f"{runs.CLASSES[1]}" in page.by_id("verdict").text and "→" in page.by_id("verdict").text
+    assert f"1 ({runs.CLASSES[1]}) → 7 ({runs.CLASSES[7]})" in page.by_id("verdict").text
     not_searched = replace(found, untested=[SOURCE_UNTESTED, ALL_TO_ALL_UNTESTED])
     scope = page_reader.read(html_of(tmp_path / "two", runs.badnets(verdict=not_searched))).by_id("scope").text
     assert "from every class to every other" not in scope and "by the same step" not in scope
