@@ -27,10 +27,10 @@ from auditor.search.synthesis import synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.verdict.calibration import Bank
-from auditor.verdict.cross_fitting import weigh_pairs
 from auditor.verdict.decision import Decision, decide
 from auditor.verdict.sources import best_first, sentence, weigh_steps
 from auditor.verdict.weighing import Weighed, weigh
+from auditor.verdict.weighing_pairs import weigh_pairs
 
 ALLOWED_FLIPS = 0.10
 STANDS_OUT_BELOW = 0.5

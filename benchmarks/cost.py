@@ -30,7 +30,7 @@ from auditor.search.sources import Pair, search_pairs
 from auditor.search.synthesis import synthesize
 from auditor.suspect import Suspect
 from auditor.unlearn.twin import make_twin
-from auditor.verdict.cross_fitting import LOOKED_AT_AGAIN, PARTS
+from auditor.verdict.weighing_pairs import LOOKED_AT_AGAIN, PARTS
 from benchmarks.rows import Row, table
 
 HEAD = ("classes", "searched", "profile", "images", "forward", "backward", "asked", "seconds", "share of the forward images")

@@ -28,8 +28,8 @@ from auditor.search.budgets import MOST_CLASSES
 from auditor.search.sources import STARTS, right, search_sources
 from auditor.suspect import Suspect
 from auditor.verdict import pairs
-from auditor.verdict.cross_fitting import look_again
 from auditor.verdict.pairs import PairProfile, make_pair_profile
+from auditor.verdict.weighing_pairs import look_again
 from benchmarks.detect.cells import initialisation, sample
 from benchmarks.detect.examples import DATA_SETS
 from benchmarks.detect.fit import FITTED_ON

@@ -24,11 +24,11 @@ from auditor.search.synthesis import SearchResult, synthesize
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn.twin import make_twin
-from auditor.verdict.cross_fitting import weigh_pairs
 from auditor.verdict.decision import Decision, decide
 from auditor.verdict.removability import removability, with_removability
 from auditor.verdict.sources import best_first, weigh_steps, with_sources
 from auditor.verdict.weighing import weigh
+from auditor.verdict.weighing_pairs import weigh_pairs
 
 TWIN_AGREES = 0.02
 PAIRS_FROM = 5  # images a class, verification's apart: what fewer tell of a pair is mostly noise

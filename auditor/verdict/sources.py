@@ -1,6 +1,6 @@
 """Weighs triggers that mind where an image comes from, and adds what is confirmed to a verdict.
 
-Pairs are weighed in `cross_fitting.py`, steps here, by how much cheaper one is than the others.
+Pairs are weighed in `weighing_pairs.py`, steps here, by how much cheaper one is than the others.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from auditor.metrics import wilson
 from auditor.search.all_to_all import Shift
 from auditor.search.sources import SourceSearch, search_sources
 from auditor.suspect import Suspect
-from auditor.verdict.cross_fitting import weigh_pairs
 from auditor.verdict.decision import ALL_TO_ALL_UNTESTED, SOURCE_UNTESTED, Decision
 from auditor.verdict.sources import (
     SHIFT_RATIO,
@@ -28,6 +27,7 @@ from auditor.verdict.sources import (
     weigh_steps,
     with_sources,
 )
+from auditor.verdict.weighing_pairs import weigh_pairs
 
 
 def shift(step: int, cost: float, works: bool = True) -> Shift:

@@ -14,10 +14,10 @@ from planted_sources import SOURCE, honest, source_specific
 from auditor.events import Control, Notice, drain
 from auditor.search.sources import Pair, SourceSearch, search_sources
 from auditor.suspect import Suspect
-from auditor.verdict import cross_fitting
-from auditor.verdict.cross_fitting import LOOKED_AT_AGAIN, PARTS, look_again, parts, standing_first, weigh_pairs
+from auditor.verdict import weighing_pairs
 from auditor.verdict.pairs import expected_costs
 from auditor.verdict.sources import SourceLead, sentence
+from auditor.verdict.weighing_pairs import LOOKED_AT_AGAIN, PARTS, look_again, parts, standing_first, weigh_pairs
 
 IMAGES, LABELS = planted_images(60)
 OF_SOURCE = int((LABELS == SOURCE).sum())
@@ -54,13 +54,13 @@ def test_a_pair_that_stood_out_by_chance_does_not_do_so_again() -> None:
 
 def test_every_image_is_left_out_of_the_search_it_is_tried_by(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    real = cross_fitting.search_pairs
+    real = weighing_pairs.search_pairs
 
     def search(suspect, images, labels, pairs, shown_MN, **how):  # type: ignore[no-untyped-def]
         calls.append((labels, pairs, shown_MN))
         return real(suspect, images, labels, pairs, shown_MN, **how)
 
-    monkeypatch.setattr(cross_fitting, "search_pairs", search)
+    monkeypatch.setattr(weighing_pairs, "search_pairs", search)
     weighed(source_specific)
     ((labels, pairs, shown_MN),) = calls
     of_pair = [shown for pair, shown in zip(pairs, shown_MN, strict=True) if pair == Pair(SOURCE, TARGET)]
