@@ -31,6 +31,11 @@ def as_one(triggers: Sequence[TriggerFinding]) -> list[list[TriggerFinding]]:
     return list(found.values())
 
 
+def alike_with(trigger: TriggerFinding, triggers: Sequence[TriggerFinding]) -> list[TriggerFinding]:
+    """Those of the triggers that are one with this one, which is among them."""
+    return next(alike for alike in as_one(triggers) if trigger in alike)
+
+
 def _pair(trigger: TriggerFinding) -> tuple[Any, ...]:
     return (trigger.family, *trigger.source_classes, trigger.target_class)
 

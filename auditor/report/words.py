@@ -11,7 +11,7 @@ from typing import Literal
 
 from auditor.domain import AuditResult, Verification, family_words
 from auditor.report.text import ClassNames, in_words, percent, shorten, words
-from auditor.report.triggers import answers, as_one, leads, rate_together, strongest
+from auditor.report.triggers import alike_with, answers, as_one, leads, rate_together, strongest
 
 Situation = Literal[
     "not_opened", "not_run", "interrupted", "no_verdict", "inconclusive", "no_evidence",
@@ -140,7 +140,7 @@ _NO_EVIDENCE = (
 def _attacker(result: AuditResult, outcome: Outcome, names: ClassNames) -> list[str]:
     trigger = strongest(result)
     if outcome.has_backdoor and trigger is not None:
-        alike = next(group for group in as_one(result.triggers) if trigger in group)
+        alike = alike_with(trigger, result.triggers)
         said = (
             f"Anyone who knows the trigger can put it on an image {answers(alike, names)}. The synthesized "
             f"{family_words(trigger.family)} trigger did so on {in_words(rate_together(alike))} of images the search had not seen."

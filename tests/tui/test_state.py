@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import recorded
 
@@ -9,6 +11,7 @@ from auditor.domain import ClassEvidence, Verdict
 from auditor.events import AttemptFinished, Notice, SearchStep, StageFinished, StageStarted
 from auditor.request import Request
 from auditor.tui.pictures import heat_maps, image
+from auditor.tui.screens.finding import trigger_words
 from auditor.tui.standings import Standings
 from auditor.tui.state import RunState
 from auditor.tui.widgets.rail import _line
@@ -158,3 +161,11 @@ def test_a_message_of_two_lines_is_logged_as_one() -> None:
     state = RunState(Request(model="m.pt"))
     state.follow(Notice(message="Cancelled.\nRun it again."))
     assert state.log[-1][1] == "Cancelled. Run it again."
+
+
+def test_triggers_of_one_pair_are_said_with_their_flips_together() -> None:
+    state = RunState(Request(model="m.pt"))
+    found = recorded.result(state.request, exit_code=1, seen=recorded.verdict())
+    of_pair = [replace(found.triggers[0], source_classes=[1], cost=cost, attack_success_rate=recorded.rate(hits, 2)) for cost, hits in ((0.1, 2), (0.2, 1))]
+    state.finish(replace(found, triggers=of_pair))
+    assert "3 of 4" in trigger_words(state, of_pair[0]).plain

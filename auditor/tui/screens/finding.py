@@ -12,7 +12,7 @@ from textual.widgets import Button, Footer, Static
 
 from auditor.domain import TriggerFinding, family_words
 from auditor.report.text import percent
-from auditor.report.triggers import strongest
+from auditor.report.triggers import alike_with, rate_together, strongest
 from auditor.tui.evidence import Evidence, Sample
 from auditor.tui.screens.base import StateScreen
 from auditor.tui.state import RunState
@@ -152,8 +152,9 @@ def trigger_words(state: RunState, trigger: TriggerFinding) -> Text:
     sign = DONE if trigger.confirmed else WARNING
     word = "confirmed" if trigger.confirmed else "not confirmed"
     area = "" if trigger.mask_area is None else f", covers {percent(trigger.mask_area)}"
+    rate = rate_together(alike_with(trigger, state.result.triggers)) if state.result else trigger.attack_success_rate
     return Text("\n").join([
         Text(f"{shown(family_words(trigger.family), 20)} toward {shown(state.names(trigger.target_class), 30)}"),
-        Text(f"flips {count_of(trigger.attack_success_rate)}"),
+        Text(f"flips {count_of(rate)}"),
         marked(sign, word + area),
     ])  # fmt: skip
