@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from auditor import attention
-from auditor.domain import Attention, Check, Export, Unlearning, Verdict
+from auditor.domain import Attention, Check, Export, Unlearning, Verdict, Verification
 from auditor.errors import OutputError
 from auditor.events import FileWritten, Notice
 from auditor.exporting import ONNX_TOLERANCE, describe, export_onnx, export_safetensors, onnx_parity
@@ -127,13 +127,22 @@ def export(session: Session) -> Steps:
     verification = replace(pending, checks=[*pending.checks, parity], passed=pending.passed and parity.passed,
                            tar=_tar(session.result.attention))  # fmt: skip
     session.update(verification=verification)
-    if len(session.split.verify if session.split else []) < FEW_VERIFY:
-        session.limit(f"Verification rests on fewer than {FEW_VERIFY} images: read its intervals, not its rates.")
+    _say_how_few(session, verification)
     if verification.passed:
         exports = [_promote(session, export_) for export_ in exports]
     session.update(exports=exports)
     for export_ in exports:
         yield FileWritten(path=export_.path, what="sanitized model" if verification.passed else "rejected candidate")
+
+
+def _say_how_few(session: Session, verification: Verification) -> None:
+    """Where the images that triggers were tried on are too few for a rate, all or those of a class that they act on."""
+    tried = verification.attack_success_rate.before
+    if len(session.split.verify if session.split else []) < FEW_VERIFY:
+        session.limit(f"Verification rests on fewer than {FEW_VERIFY} images: read its intervals, not its rates.")
+    elif tried is not None and tried.total < FEW_VERIFY:
+        session.limit(f"The triggers were verified on {tried.total} images, those of a class that they act on: too few to tell "
+                      "whether they still work now and then.")  # fmt: skip
 
 
 def _write(session: Session, names: tuple[str, str]) -> tuple[list[Export], Check]:

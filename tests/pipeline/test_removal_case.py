@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from auditor.domain import ClassEvidence, Verdict
-from auditor.pipeline.stages import near_families, null_costs
+from auditor.domain import Change, ClassEvidence, Verdict
+from auditor.metrics import wilson
+from auditor.pipeline.stages import _say_how_few, near_families, null_costs
 
 
 def evidence(family: str, target: int, cost: float | None) -> ClassEvidence:
@@ -24,3 +27,12 @@ def test_families_that_reach_a_target_cheaply_are_near() -> None:
 
 def test_without_a_search_there_is_none() -> None:
     assert near_families(None, {}) == []
+
+
+@pytest.mark.parametrize(("verify", "tried", "said"), [(10, 9, "fewer than 20 images"), (30, 3, "verified on 3 images"), (30, 28, "")])
+def test_too_few_images_to_tell_a_rate_are_a_limit(verify: int, tried: int, said: str) -> None:
+    limits: list[str] = []
+    session = SimpleNamespace(split=SimpleNamespace(verify=list(range(verify))), limit=limits.append)
+    measured = SimpleNamespace(attack_success_rate=Change(before=wilson(tried, tried), after=wilson(0, tried)))
+    _say_how_few(session, measured)  # type: ignore[arg-type]
+    assert len(limits) == bool(said) and all(said in line for line in limits)
