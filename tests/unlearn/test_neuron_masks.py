@@ -108,13 +108,28 @@ def test_a_channel_that_accuracy_needs_is_kept() -> None:
 
 def test_learning_touches_the_masks_alone() -> None:
     masks = planted_masks()
+    set_masks(masks, 0.01, 0.01)
     before = masks.model.state()
 
     losses = masks.learn(3)
 
     assert set(losses) == {"clean", "noisy"} and losses["noisy"] >= losses["clean"]
     assert all(torch.equal(value, before[name]) for name, value in masks.model.state().items())
-    assert float(masks.masks["norm"].detach().sum()) != 2.0
+    assert float(masks.masks["norm"].detach().sum()) != pytest.approx(0.02, abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_masks_are_learned_by_the_statistics_of_the_batch(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the running ones noise grows from layer to layer; one image has no variance to normalise by."""
+    masks, seen = planted_masks(), []
+    masks.images, masks.labels = masks.images[:count], masks.labels[:count]
+    norm = masks.norms["norm"]
+    monkeypatch.setattr(masks, "update", lambda *_: seen.append((norm.training, norm.track_running_stats)) or {})
+
+    masks.learn(1)
+
+    assert seen == [(count > 1, count == 1)]
+    assert not norm.training and norm.track_running_stats
 
 
 def test_without_batch_norms_it_says_what_to_do() -> None:

@@ -33,12 +33,12 @@ class Anp:
     epsilon: float = 0.4
     alpha: float = 0.2
     iterations: int = 500
-    learning_rate: float = 0.2
+    learning_rate: float = 0.05
     momentum: float = 0.9
     batch_size: int = 32
     threshold_step: float = 0.05
     most_threshold: float = 0.9
-    accuracy_budget: float = 0.03
+    accuracy_budget: float = 0.2
     name: str = "anp"
     is_reconstruction: bool = False
 
@@ -63,4 +63,4 @@ class Anp:
         return masks.model
 
 
-ANP_PUBLISHED = Anp(iterations=2000, batch_size=128, accuracy_budget=0.1)
+ANP_PUBLISHED = Anp(iterations=2000, learning_rate=0.2, batch_size=128, accuracy_budget=0.1)

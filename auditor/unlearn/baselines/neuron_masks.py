@@ -5,6 +5,8 @@ Legend: B batch, C channels, H height, W width, O channels of one batch-norm.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,10 +70,11 @@ class NeuronMasks:
         """Update the masks so often; returns the mean losses."""
         sums = {"clean": 0.0, "noisy": 0.0}
         count = min(self.settings.batch_size, len(self.images))
-        for _ in range(iterations):
-            picks = torch.randperm(len(self.images), generator=self.generator)[:count].to(self.images.device)
-            for name, value in self.update(self.images[picks], self.labels[picks]).items():
-                sums[name] += value / iterations
+        with self._batch_statistics():
+            for _ in range(iterations):
+                picks = torch.randperm(len(self.images), generator=self.generator)[:count].to(self.images.device)
+                for name, value in self.update(self.images[picks], self.labels[picks]).items():
+                    sums[name] += value / iterations
         return sums
 
     def update(self, images_BCHW: Tensor, labels_B: Tensor) -> dict[str, float]:
@@ -123,6 +126,23 @@ class NeuronMasks:
             kept, pruned = self.model.state(), below
         self.model.module.load_state_dict(kept)
         return pruned
+
+    @contextmanager
+    def _batch_statistics(self) -> Iterator[None]:
+        """Let the batch-norms normalise by the batch, as published, and leave their running statistics alone.
+
+        By the running ones the noise of one layer grows through the next, no mask stands it, and all fall to zero.
+        """
+        tracked = [norm.track_running_stats for norm in self.norms.values()]
+        for norm in self.norms.values():
+            norm.train(len(self.images) > 1)  # one image has no variance
+            norm.track_running_stats = False if norm.training else norm.track_running_stats
+        try:
+            yield
+        finally:
+            for norm, kept in zip(self.norms.values(), tracked, strict=True):
+                norm.eval()
+                norm.track_running_stats = kept
 
     def _zero_below(self, threshold: float) -> int:
         with torch.no_grad():
