@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from auditor.domain import AuditResult, Verdict
+from auditor.domain import AuditResult, BackdoorKind, Verdict
 from auditor.errors import Cancelled
 from auditor.plain import from_plain, to_plain
 
@@ -97,6 +97,17 @@ class SharedSearchStep(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceSearchStep(Event):
+    """Progress of a search for triggers that mind where an image comes from: of one source class, or of all to all.
+    `triggers` descend together."""
+
+    kind: BackdoorKind
+    step: int
+    steps: int
+    triggers: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class CandidateFound(Event):
     target_class: int
     family: str
@@ -161,8 +172,8 @@ class AuditFinished(Event):
 KINDS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
-        StageStarted, StageFinished, Notice, ModelOpened, SearchStep, SharedSearchStep, CandidateFound,
-        VerdictReached, UnlearnStep, AttemptFinished, ResultReached, FileWritten, AuditFinished,
+        StageStarted, StageFinished, Notice, ModelOpened, SearchStep, SharedSearchStep, SourceSearchStep,
+        CandidateFound, VerdictReached, UnlearnStep, AttemptFinished, ResultReached, FileWritten, AuditFinished,
     )
 }  # fmt: skip
 

@@ -71,13 +71,13 @@ def measure(classes: int, profile: str, count: int, *, architecture: str = TINY,
         drain(synthesize(suspect, images, labels, classes=searched, budget=budget, seed=0, control=control, shared=shared))
         close(family)
     if profile != "quick" and classes <= MOST_CLASSES:
-        search_all_to_all(suspect, images, labels, seed=0, control=control)
+        drain(search_all_to_all(suspect, images, labels, seed=0, control=control))
         close("all to all")
         pairs = [Pair(source, target) for source in range(classes) for target in range(classes) if source != target]
         again = [pair for pair in pairs[:LOOKED_AT_AGAIN] for _ in range(PARTS)]
         for some in (pairs, again):
             of_source = torch.stack([labels == pair.source for pair in some])
-            search_pairs(suspect, images, labels, some, of_source, seed=0, control=control)
+            drain(search_pairs(suspect, images, labels, some, of_source, seed=0, control=control))
         close("pairs")
     return {"classes": classes, "searched": len(searched), "profile": profile, "images": count, "parts": parts,
             "forward": suspect.meter.forward_images, "backward": suspect.meter.backward_images,

@@ -24,6 +24,7 @@ EVENTS: list[Event] = [
         cost=[3.5, None], picture="evidence/p.npy", picture_class=0,
     ),
     events.SharedSearchStep(step=1, steps=2, shared_images=3, histogram=[1, 2]),
+    events.SourceSearchStep(kind="source_specific", step=5, steps=55, triggers=90),
     events.CandidateFound(target_class=1, family="patch", cost=2.5, attack_success_rate=0.9, confirmed=True),
     VerdictReached(verdict=Verdict(
         label="backdoored", score=0.9, kind="all_to_one", target_classes=[3], mapping={"0": 3}, reasons=["one"],

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST_BARS = 6
 MOST_LOSSES = 4
 BAR_WIDTH = 24
-_STEPS = (events.SearchStep, events.SharedSearchStep, events.UnlearnStep)
+_STEPS = (events.SearchStep, events.SharedSearchStep, events.SourceSearchStep, events.UnlearnStep)
 _LABELS = {"backdoored": "backdoor found", "no_evidence": "no evidence of a backdoor", "inconclusive": "inconclusive"}
 
 
@@ -42,7 +42,7 @@ class Board:
                 self.title, self.since, self.bars = printable(event.title or event.stage, 80), time.monotonic(), {}
             case events.StageFinished():
                 self.title, self.since, self.bars = "", time.monotonic(), {}
-            case events.SearchStep() | events.SharedSearchStep() | events.UnlearnStep():
+            case events.SearchStep() | events.SharedSearchStep() | events.SourceSearchStep() | events.UnlearnStep():
                 name = _name(event)
                 self.bars.pop(name, None)
                 self.bars[name] = Bar(event.step, event.steps, _note(event))
@@ -89,7 +89,7 @@ def _said(event: events.Event) -> str | None:
         case events.ModelOpened():
             shape = "x".join(map(str, event.input_shape))
             return f"{event.format}, {event.architecture}, {event.num_classes} classes, input {shape}"
-        case events.SearchStep() | events.SharedSearchStep() | events.UnlearnStep():
+        case events.SearchStep() | events.SharedSearchStep() | events.SourceSearchStep() | events.UnlearnStep():
             return f"{_name(event)} {event.step}/{event.steps}: {_note(event)}"
         case events.CandidateFound():
             state = "confirmed" if event.confirmed else "not confirmed"
@@ -110,6 +110,8 @@ def _name(event: events.Event) -> str:
             return printable(family_words(event.family), 24)
         case events.UnlearnStep():
             return printable(_spaced(event.method), 24)
+        case events.SourceSearchStep():
+            return printable(_spaced(event.kind), 24)
     return "shared search"
 
 
@@ -119,6 +121,8 @@ def _note(event: events.Event) -> str:
             return _best(event)
         case events.SharedSearchStep():
             return f"{event.shared_images} images fooled alike"
+        case events.SourceSearchStep():
+            return f"{event.triggers} triggers"
         case events.UnlearnStep():
             return _unlearned(event)
     return ""

@@ -9,6 +9,7 @@ Source: Gu et al., BadNets, 2017 (the attack). The search is ours. Legend: K cla
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from auditor.adversarial import Descent, Family
-from auditor.events import Control
+from auditor.events import Control, Event, SourceSearchStep
 from auditor.pricing import ENOUGH_SHARE, tighten
 from auditor.search.patch import Patch
-from auditor.search.synthesis import evenly, family_seed, promise
+from auditor.search.synthesis import REPORT_EVERY, evenly, family_seed, promise
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 
@@ -52,7 +53,9 @@ class Shift:
                         source_classes=[source]) for source in range(classes)]  # fmt: skip
 
 
-def search_all_to_all(suspect: Suspect, images: Tensor, labels: Tensor, *, seed: int, control: Control) -> list[Shift]:
+def search_all_to_all(
+    suspect: Suspect, images: Tensor, labels: Tensor, *, seed: int, control: Control
+) -> Generator[Event, None, list[Shift]]:
     """The cheapest triggers for the KEPT most promising steps, on `images` (N, C, H, W) in [0, 1], of which the suspect
     gets every one right; none where a stop was asked for before the end."""
     generator = torch.Generator().manual_seed(family_seed(seed, "shift patch"))
@@ -60,7 +63,8 @@ def search_all_to_all(suspect: Suspect, images: Tensor, labels: Tensor, *, seed:
     goals_MN = (labels[None] + steps[:, None]) % suspect.num_classes
     raw = FAMILY.start(len(steps), suspect.input_shape, generator)
     descent = Descent(suspect, FAMILY, images, labels, steps, raw, generator, FIRST_BATCH, goals_MN=goals_MN)
-    for number in range(FIRST_STEPS + LAST_STEPS):
+    total = FIRST_STEPS + LAST_STEPS
+    for number in range(total):
         if control.stop_requested:
             return []
         if number == FIRST_STEPS:
@@ -69,6 +73,8 @@ def search_all_to_all(suspect: Suspect, images: Tensor, labels: Tensor, *, seed:
             descent.batch_size = LAST_BATCH
             steps, goals_MN = steps[kept], goals_MN[kept]
         descent.step()
+        if (number + 1) % REPORT_EVERY == 0 or number + 1 == total:
+            yield SourceSearchStep(kind="all_to_all", step=number + 1, steps=total, triggers=len(steps))
     priced = evenly(labels, PRICED_IMAGES)
     parameters, share = tighten(suspect, FAMILY, descent.best, steps, images[priced], labels[priced], PRICING_ROUNDS,
                                 goals_MN=goals_MN[:, priced])  # fmt: skip

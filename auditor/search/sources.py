@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from auditor.adversarial import Descent
-from auditor.events import Control, Event, Notice
+from auditor.events import Control, Event, Notice, SourceSearchStep
 from auditor.pricing import tighten
 from auditor.search.all_to_all import FAMILY, Shift, arrays, search_all_to_all
-from auditor.search.synthesis import family_seed
+from auditor.search.synthesis import REPORT_EVERY, family_seed
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 
@@ -65,7 +65,7 @@ def search_sources(
     shifts: list[Shift] = []
     if with_steps and len((known := right(suspect, images, labels))[0]) >= FEWEST_IMAGES:
         yield Notice(message="Searching for a trigger that moves every class to another.")
-        shifts = search_all_to_all(suspect, *known, seed=seed, control=control)
+        shifts = yield from search_all_to_all(suspect, *known, seed=seed, control=control)
     cost = np.full((suspect.num_classes, suspect.num_classes), np.nan)
     found = SourceSearch(cost=cost, shifts=shifts, with_pairs=pairs_on is not None, with_steps=with_steps, starts=starts,
                          complete=not control.stop_requested)  # fmt: skip
@@ -87,7 +87,7 @@ def _search_pairs(
     if pairs and not control.stop_requested:
         yield Notice(message=f"Searching for triggers that act on one class only: {len(sources)} source classes.")
         of_source = torch.stack([labels == pair.source for pair in pairs])
-        searched = search_pairs(suspect, images, labels, pairs, of_source, seed=seed, control=control, starts=found.starts)
+        searched = yield from search_pairs(suspect, images, labels, pairs, of_source, seed=seed, control=control, starts=found.starts)
         for pair, (price, _) in zip(pairs, searched, strict=False):
             cost[pair] = price
     return replace(found, cost=cost, complete=not control.stop_requested)
@@ -96,16 +96,18 @@ def _search_pairs(
 def search_pairs(
     suspect: Suspect, images: Tensor, labels: Tensor, pairs: Sequence[Pair], shown_MN: Tensor, *, seed: int, control: Control,
     starts: int = STARTS,
-) -> list[tuple[float, Trigger]]:  # fmt: skip
+) -> Generator[Event, None, list[tuple[float, Trigger]]]:  # fmt: skip
     """The cheapest patch of each pair on those `images` (N, C, H, W) of its source that it is shown (M, N), and its cost;
     nothing where a stop is asked for. Each is begun `starts` times."""
     generator = torch.Generator().manual_seed(family_seed(seed, "pairs"))
     every, shown_MN = [*pairs] * starts, shown_MN.repeat(starts, 1)
     priced: list[tuple[float, Trigger]] = []
-    for some in torch.split(torch.arange(len(every)), _arms_at_once(suspect)):
+    chunks = torch.split(torch.arange(len(every)), _arms_at_once(suspect))
+    for number, some in enumerate(chunks):
         if control.stop_requested:
             return []
-        priced += _descend(suspect, images, labels, [every[arm] for arm in some.tolist()], shown_MN[some], generator, control)
+        through = number * PAIR_STEPS, len(chunks) * PAIR_STEPS
+        priced += yield from _descend(suspect, images, labels, [every[arm] for arm in some.tolist()], shown_MN[some], generator, control, through)
     return [min(priced[first :: len(pairs)], key=lambda one: one[0]) for first in range(len(pairs))] if len(priced) == len(every) else []
 
 
@@ -117,15 +119,18 @@ def _arms_at_once(suspect: Suspect) -> int:
 
 def _descend(
     suspect: Suspect, images: Tensor, labels: Tensor, pairs: Sequence[Pair], shown_MN: Tensor, generator: torch.Generator,
-    control: Control,
-) -> list[tuple[float, Trigger]]:  # fmt: skip
+    control: Control, through: tuple[int, int],
+) -> Generator[Event, None, list[tuple[float, Trigger]]]:  # fmt: skip
+    """Some pairs together, after as many steps of as many in all as `through` says."""
     targets = torch.tensor([pair.target for pair in pairs])
     raw = FAMILY.start(len(pairs), suspect.input_shape, generator)
     descent = Descent(suspect, FAMILY, images, labels, targets, raw, generator, PAIR_BATCH, shown_MN=shown_MN)
-    for _ in range(PAIR_STEPS):
+    for number in range(1, PAIR_STEPS + 1):
         if control.stop_requested:
             return []
         descent.step()
+        if number % REPORT_EVERY == 0 or number == PAIR_STEPS:
+            yield SourceSearchStep(kind="source_specific", step=through[0] + number, steps=through[1], triggers=len(pairs))
     found: dict[int, tuple[float, Trigger]] = {}
     alike, group_M = torch.unique(shown_MN, dim=0, return_inverse=True)
     for group, shown_N in enumerate(alike):

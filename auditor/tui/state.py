@@ -22,6 +22,7 @@ from auditor.events import (
     ResultReached,
     SearchStep,
     SharedSearchStep,
+    SourceSearchStep,
     StageFinished,
     StageStarted,
     UnlearnStep,
@@ -203,6 +204,9 @@ class RunState:
                 self._follow_search(event)
             case SharedSearchStep():
                 self.progress = Progress("shared search", event.step, event.steps)
+            case SourceSearchStep():
+                self.progress = Progress(event.kind.replace("_", " "), event.step, event.steps)
+                self.pace.search(event.kind, event.step, event.steps)
             case UnlearnStep():
                 self.progress = Progress(event.method, event.step, event.steps)
                 self.pace.unlearn(event.step, event.steps)

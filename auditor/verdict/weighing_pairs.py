@@ -53,7 +53,7 @@ def look_again(
         return []
     yield Notice(message=f"Looking once more at the {len(pairs)} pairs of classes that stand out most.")
     shown_MN = torch.stack([(labels == pair.source) & (part_N != part) for pair, part in arms])
-    searched = search_pairs(suspect, images, labels, [pair for pair, _ in arms], shown_MN, seed=seed + SEED_OFFSET, control=control,
+    searched = yield from search_pairs(suspect, images, labels, [pair for pair, _ in arms], shown_MN, seed=seed + SEED_OFFSET, control=control,
                             starts=found.starts)
     leads = []
     for pair in pairs if searched else []:

@@ -18,6 +18,7 @@ from auditor.events import (
     Notice,
     SearchStep,
     SharedSearchStep,
+    SourceSearchStep,
     StageStarted,
     UnlearnStep,
 )
@@ -155,6 +156,8 @@ def test_a_closed_stderr_does_not_stop_an_audit(library: fakes.FakeLibrary, monk
     [
         (Notice(message="a\x1b[2Jb\nc"), "a\ufffd[2Jb\ufffdc"),
         (SharedSearchStep(step=3, steps=9, shared_images=4, histogram=[]), "shared search 3/9: 4 images fooled alike"),
+        (SourceSearchStep(kind="source_specific", step=5, steps=55, triggers=90), "source specific 5/55: 90 triggers"),
+        (SourceSearchStep(kind="all_to_all", step=30, steps=190, triggers=9), "all to all 30/190: 9 triggers"),
         (ModelOpened(sha256="", format="safetensors", architecture="cifar:resnet20", num_classes=10,
                      input_shape=[3, 32, 32]), "safetensors, cifar:resnet20, 10 classes, input 3x32x32"),
         (UnlearnStep(method="shared_one", step=3, steps=9, clean_accuracy=0.914, proxy_attack_success_rate=0.5),

@@ -8,7 +8,7 @@ import numpy as np
 import recorded
 
 from auditor.domain import ClassEvidence, Verdict
-from auditor.events import AttemptFinished, Notice, SearchStep, StageFinished, StageStarted
+from auditor.events import AttemptFinished, Notice, SearchStep, SourceSearchStep, StageFinished, StageStarted
 from auditor.request import Request
 from auditor.tui.pictures import heat_maps, image
 from auditor.tui.screens.finding import trigger_words
@@ -105,6 +105,15 @@ def test_progress_names_what_is_at_work_and_ends_with_its_stage() -> None:
     assert (state.progress.label, state.progress.step, state.progress.steps) == ("patch", 5, recorded.STEPS)
     state.follow(StageFinished(stage="detect", seconds=1.0))
     assert state.progress.steps == 0
+
+
+def test_a_search_by_source_shows_how_far_it_is() -> None:
+    state = RunState(Request(model="m.pt"))
+    state.follow(StageStarted(stage="detect", title="Detecting"))
+    before = state.pace.share
+    state.follow(SourceSearchStep(kind="source_specific", step=30, steps=55, triggers=90))
+    assert (state.progress.label, state.progress.step, state.progress.steps) == ("source specific", 30, 55)
+    assert state.pace.share > before
 
 
 def test_a_stage_cut_short_is_not_done() -> None:
