@@ -106,8 +106,8 @@ def search_pairs(
     for number, some in enumerate(chunks):
         if control.stop_requested:
             return []
-        through = number * PAIR_STEPS, len(chunks) * PAIR_STEPS
-        priced += yield from _descend(suspect, images, labels, [every[arm] for arm in some.tolist()], shown_MN[some], generator, control, through)
+        priced += yield from _descend(suspect, images, labels, [every[arm] for arm in some.tolist()], shown_MN[some], generator, control,
+                                      steps_before=number * PAIR_STEPS, steps_in_all=len(chunks) * PAIR_STEPS)  # fmt: skip
     return [min(priced[first :: len(pairs)], key=lambda one: one[0]) for first in range(len(pairs))] if len(priced) == len(every) else []
 
 
@@ -119,9 +119,9 @@ def _arms_at_once(suspect: Suspect) -> int:
 
 def _descend(
     suspect: Suspect, images: Tensor, labels: Tensor, pairs: Sequence[Pair], shown_MN: Tensor, generator: torch.Generator,
-    control: Control, through: tuple[int, int],
+    control: Control, *, steps_before: int, steps_in_all: int,
 ) -> Generator[Event, None, list[tuple[float, Trigger]]]:  # fmt: skip
-    """Some pairs together, after as many steps of as many in all as `through` says."""
+    """Search some of the pairs together; the steps before and in all, of others too, are for what it tells of its progress."""
     targets = torch.tensor([pair.target for pair in pairs])
     raw = FAMILY.start(len(pairs), suspect.input_shape, generator)
     descent = Descent(suspect, FAMILY, images, labels, targets, raw, generator, PAIR_BATCH, shown_MN=shown_MN)
@@ -130,7 +130,7 @@ def _descend(
             return []
         descent.step()
         if number % REPORT_EVERY == 0 or number == PAIR_STEPS:
-            yield SourceSearchStep(kind="source_specific", step=through[0] + number, steps=through[1], triggers=len(pairs))
+            yield SourceSearchStep(kind="source_specific", step=steps_before + number, steps=steps_in_all, triggers=len(pairs))
     found: dict[int, tuple[float, Trigger]] = {}
     alike, group_M = torch.unique(shown_MN, dim=0, return_inverse=True)
     for group, shown_N in enumerate(alike):
