@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from auditor.suspect import Suspect
 from auditor.triggers import Trigger
 from auditor.unlearn.method import Task
+from auditor.unlearn.solving import Solve, new_weights
 from auditor.unlearn.tuning import augment, mixed, stamp_jittered
 from auditor.unlearn.walking import Walk, look_at
 
@@ -89,7 +90,7 @@ class Refitter:
             if part.walk is not None:
                 part.walk.close()
 
-    def refit(self, index: int, weight: float, ridge: float) -> int:
+    def refit(self, index: int, weight: float, ridge: float, solve: Solve = new_weights) -> int:
         """Give one layer its new weights; returns how many there are."""
         name = self.layers[index]
         layer = self._layer(self.model, name)
@@ -97,10 +98,7 @@ class Refitter:
         more_squares, more_products, more_places = self._sums(name, self.stamped)
         gram_GDD = squares / places + more_squares * (weight / more_places)
         cross_GDO = products / places + more_products * (weight / more_places)
-        old_GDO = weights(layer).double()
-        scale = ridge * gram_GDD.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-12)
-        gram_GDD = gram_GDD + scale * torch.eye(gram_GDD.shape[1], dtype=gram_GDD.dtype, device=gram_GDD.device)
-        new_GDO = torch.linalg.solve(gram_GDD, cross_GDO + scale * old_GDO)
+        new_GDO = solve(gram_GDD, cross_GDO, weights(layer).double(), ridge)
         with torch.no_grad():
             layer.weight.copy_(new_GDO.transpose(1, 2).reshape(layer.weight.shape))
         return layer.weight.numel()

@@ -8,7 +8,7 @@ It never sees a true trigger, nor the images verification uses.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -97,3 +97,21 @@ def watched(method: Method, task: Task) -> Generator[Event, None, Suspect]:
     """Run the method, with the suspect's own reading as step 0: what its curves start from."""
     yield step_event(method.name, 0, 1, task.monitor(task.suspect), {}, 0)
     return (yield from method.run(task))
+
+
+def counted(
+    run: Generator[Event, None, Suspect], name: str, before: int, after: int
+) -> Generator[Event, None, tuple[Suspect, int]]:  # fmt: skip
+    """The run's events as those of the method `name`, with so many steps before and after; its model, and its own steps."""
+    steps = 0
+    try:
+        while True:
+            event = next(run)
+            if isinstance(event, UnlearnStep):
+                steps = event.steps
+                event = replace(event, method=name, step=before + event.step, steps=before + steps + after)
+            yield event
+    except StopIteration as done:
+        return done.value, steps
+    finally:
+        run.close()

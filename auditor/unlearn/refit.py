@@ -19,6 +19,7 @@ from auditor.unlearn.method import Task, step_event
 
 if TYPE_CHECKING:
     from auditor.suspect import Suspect
+    from auditor.unlearn.solving import Solve
 
 REPORTS = 20
 
@@ -47,15 +48,21 @@ class Refit:
 
     def run(self, task: Task) -> Generator[Event, None, Suspect]:
         """Sanitize a copy of the suspect; about every twentieth of the layers is an event."""
+        from auditor.unlearn.solving import new_weights
+
+        return (yield from self.layer_by_layer(task, new_weights))
+
+    def layer_by_layer(self, task: Task, solve: Solve) -> Generator[Event, None, Suspect]:
+        """Solve for the layers of a copy of the suspect in turn."""
         from auditor.unlearn.least_squares import Refitter
 
         refitter = Refitter(task, self.clean_images, self.stamped_images, self.strength)
-        steps, changed = len(refitter.layers), 0
+        layers, changed = len(refitter.layers), 0
         with closing(refitter):
-            for step in range(1, steps + 1):
-                changed += refitter.refit(step - 1, self.weight, self.ridge)
-                if step % max(1, steps // REPORTS) == 0 or step == steps:
-                    yield step_event(self.name, step, steps, task.monitor(refitter.model), {}, changed)
+            for step in range(1, layers + 1):
+                changed += refitter.refit(step - 1, self.weight, self.ridge, solve)
+                if step % max(1, layers // REPORTS) == 0 or step == layers:
+                    yield step_event(self.name, step, layers, task.monitor(refitter.model), {}, changed)
                 if task.control.stop_requested:
                     break
         return refitter.model

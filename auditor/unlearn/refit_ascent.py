@@ -12,9 +12,9 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from auditor.events import Event, UnlearnStep
+from auditor.events import Event
 from auditor.unlearn.ascent import Ascent
-from auditor.unlearn.method import Task
+from auditor.unlearn.method import Task, counted
 from auditor.unlearn.refit import Refit
 
 if TYPE_CHECKING:
@@ -35,25 +35,7 @@ class RefitAscent(Refit):
     def run(self, task: Task) -> Generator[Event, None, Suspect]:
         """Sanitize a copy of the suspect; the steps of both count as one run's."""
         ascent = Ascent(ascent_epochs=self.ascent_epochs, recovery_epochs=0)
-        refitted, steps = yield from _counted(super().run(task), self.name, 0, ascent.steps)
+        refitted, steps = yield from counted(super().run(task), self.name, 0, ascent.steps)
         if task.control.stop_requested:
             return refitted
-        return (yield from _counted(ascent.run(replace(task, begun=refitted)), self.name, steps, 0))[0]
-
-
-def _counted(
-    run: Generator[Event, None, Suspect], name: str, before: int, after: int
-) -> Generator[Event, None, tuple[Suspect, int]]:  # fmt: skip
-    """The run's events as those of the method `name`, with so many steps before and after; its model, and its own steps."""
-    steps = 0
-    try:
-        while True:
-            event = next(run)
-            if isinstance(event, UnlearnStep):
-                steps = event.steps
-                event = replace(event, method=name, step=before + event.step, steps=before + steps + after)
-            yield event
-    except StopIteration as done:
-        return done.value, steps
-    finally:
-        run.close()
+        return (yield from counted(ascent.run(replace(task, begun=refitted)), self.name, steps, 0))[0]

@@ -1,4 +1,4 @@
-"""Activation-guided editing: scales by hand, both ways to choose what to forget, statistics and repair."""
+"""Scaling down what the target class excites: scales by hand, and what is chosen to be forgotten."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import unlearn_tasks as tasks
 from torch import Tensor, nn
 
 from auditor.errors import UsageError
-from auditor.events import drain
 from auditor.suspect import Suspect
 from auditor.unlearn.activations import EPSILON, Editor, Setting
-from auditor.unlearn.edit import Edit
-from auditor.unlearn.method import Reading, Task
+from auditor.unlearn.method import Task
 
-FRESH, FRESH_LABELS = planted.planted_images(60, seed=11)
 HEAD = Setting(1, 2.0, 0.5)
 
 
@@ -40,7 +37,7 @@ def head(editor: Editor) -> Tensor:
 
 def test_scales_by_hand() -> None:
     """f = (0.8, 0.3, 0.1) and r = (0.2, 0.2, 0.4): with gamma 2 the first channel alone is chosen."""
-    editor = Editor(tasks.make_task(Suspect(Channels(), num_classes=2, input_shape=(3, 16, 16))))
+    editor = Editor(coloured_task([planted.TARGET, 0, 1]))
     editor.forget, editor.retain = {"head": torch.tensor([0.8, 0.3, 0.1])}, {"head": torch.tensor([0.2, 0.2, 0.4])}
 
     assert editor.edit(HEAD) == 2
@@ -63,86 +60,17 @@ def coloured_task(labels: list[int]) -> Task:
     return task
 
 
-def test_without_a_trigger_the_target_class_is_forgotten() -> None:
-    editor = Editor(coloured_task([planted.TARGET, 0, 1]), "target")
+def test_what_the_target_class_excites_is_scaled_down() -> None:
+    editor = Editor(coloured_task([planted.TARGET, 0, 1]))
 
     editor.edit(Setting(1, 2.0, 1.0))
 
     assert torch.allclose(editor.forget["head"], torch.tensor([0.9, 0.1, 0.1]))
     assert torch.allclose(editor.retain["head"], torch.tensor([0.1, 0.9, 0.1]))
     assert head(editor)[0].tolist() == pytest.approx([1 - 0.8 / (0.9 + EPSILON), 1.0, 1.0])
-    assert len(editor.practised) == 3  # nothing is stamped
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], [planted.TARGET] * 3])
 def test_forgetting_a_class_takes_images_of_it_and_of_others(labels: list[int]) -> None:
     with pytest.raises(UsageError, match="target class"):
-        Editor(coloured_task(labels), "target")
-
-
-def test_the_least_sufficient_share_is_found() -> None:
-    """The triggers are said to work while the first weight is above 0.7, that is up to lam 0.4."""
-    task = tasks.make_task(Suspect(Channels(), num_classes=2, input_shape=(3, 16, 16)))
-    editor = Editor(task)
-    editor.forget, editor.retain = {"head": torch.tensor([1e6, 1.0, 1.0])}, {"head": torch.tensor([1.0, 1.0, 1.0])}
-
-    def monitor(model: Suspect) -> Reading:
-        works = float(model.module.get_parameter("head.weight")[0, 0]) > 0.6
-        return Reading(clean_accuracy=1.0, attack_success_rate=float(works))
-
-    object.__setattr__(task, "monitor", monitor)
-    editor.weaken(Setting(1, 2.0, 1.0), enough=0.1, bisections=6)
-
-    assert 0.4 <= 1 - head(editor)[0, 0].item() <= 0.4 + 1 / 2**6 + 1e-3
-
-
-def test_a_share_that_never_suffices_stays() -> None:
-    task = tasks.make_task()
-    object.__setattr__(task, "monitor", lambda _: Reading(clean_accuracy=1.0, attack_success_rate=1.0))
-    editor = Editor(task)
-    editor.edit(HEAD)
-    before = editor.model.state()
-
-    editor.weaken(HEAD, enough=0.1, bisections=2)
-
-    assert all(torch.equal(value, before[name]) for name, value in editor.model.state().items())
-
-
-def test_statistics_are_those_of_the_clean_images() -> None:
-    task = tasks.make_task(planted.planted(batch_norm=True))
-    editor = Editor(task, refresh_statistics=True)
-
-    editor.edit(HEAD)
-
-    norm = editor.model.module.get_submodule("norm")
-    assert isinstance(norm, nn.BatchNorm2d)
-    seen = editor.model.module.get_submodule("look")(task.images)
-    assert torch.allclose(norm.running_mean, seen.mean((0, 2, 3)), atol=1e-4)  # type: ignore[arg-type]
-    assert torch.allclose(norm.running_var, seen.var((0, 2, 3)), atol=1e-4)  # type: ignore[arg-type]
-    assert not norm.training and norm.momentum == 0.1
-    editor.undo()
-    assert torch.equal(norm.running_mean, torch.zeros(2))  # type: ignore[arg-type]
-
-
-def test_an_edit_of_the_planted_network_spares_the_honest_twin() -> None:
-    trigger = planted.corner_trigger()
-    edited = drain(Edit().run(tasks.make_task()))
-    twin = planted.planted(0.0)
-    spared = drain(Edit().run(tasks.make_task(twin)))
-
-    assert tasks.flips(edited, trigger, FRESH, FRESH_LABELS) <= 0.1
-    assert tasks.accuracy(spared, FRESH, FRESH_LABELS) == tasks.accuracy(twin, FRESH, FRESH_LABELS)
-
-
-def test_repair_that_wakes_the_trigger_is_undone() -> None:
-    task = tasks.make_task()
-    object.__setattr__(task, "monitor", lambda _: Reading(clean_accuracy=1.0, attack_success_rate=1.0))
-    editor = Editor(task)
-    editor.edit(Setting(1, 1.2, 1.0))
-    before = editor.model.state()
-
-    editor.repair(steps=2, learning_rate=0.1, enough=0.1)
-    assert all(torch.equal(value, before[name]) for name, value in editor.model.state().items())
-
-    editor.repair(steps=2, learning_rate=0.1, enough=1.0)
-    assert not torch.equal(head(editor), before["head.weight"])
+        Editor(coloured_task(labels))

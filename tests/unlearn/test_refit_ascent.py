@@ -10,7 +10,7 @@ import unlearn_tasks as tasks
 
 from auditor.events import Control, UnlearnStep, drain
 from auditor.suspect import Suspect
-from auditor.unlearn import METHODS, refit_ascent
+from auditor.unlearn import METHODS
 from auditor.unlearn.ascent import Ascent
 from auditor.unlearn.method import Task
 from auditor.unlearn.refit import Refit
@@ -70,21 +70,6 @@ def test_a_stop_between_the_two_keeps_the_refitted_model() -> None:
             control.stop()
             assert isinstance(event, UnlearnStep)
     assert isinstance(end.value.value, Suspect)
-
-
-def test_closing_it_closes_the_method_at_work() -> None:
-    closed = []
-
-    def run():  # type: ignore[no-untyped-def]
-        try:
-            yield UnlearnStep(method="x", step=1, steps=2, clean_accuracy=1.0, proxy_attack_success_rate=0.0)
-        finally:
-            closed.append(True)
-
-    counted = refit_ascent._counted(run(), "both", 0, 3)
-    assert next(counted).steps == 5  # type: ignore[attr-defined]
-    counted.close()
-    assert closed == [True]
 
 
 def test_it_is_offered_and_told_a_reconstruction() -> None:
