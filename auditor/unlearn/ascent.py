@@ -22,7 +22,8 @@ REBOUND = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Ascent:
-    """Ascent: up to `ascent_epochs` of SGD down
+    """Ascent: up to `ascent_epochs` of SGD, each of at least `steps_per_epoch` steps and, with many images, of as many as
+    show each of them `passes` times, down
 
         distillation_weight * KL(h0(x) || h(x)) + ascent_weight * mean -log(1 - p_h(t | x'))
         + elastic_weight / 2 * sum F (w - w0)^2,
@@ -37,6 +38,7 @@ class Ascent:
     ascent_epochs: int = 10
     recovery_epochs: int = 20
     steps_per_epoch: int = 6
+    passes: float = 3.4
     batch_size: int = 32
     learning_rate: float = 5e-3
     recovery_learning_rate: float = 1e-3

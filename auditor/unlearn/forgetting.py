@@ -5,6 +5,7 @@ Legend: B images of a batch, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,6 +37,7 @@ class Forgetter:
         seen = order[held:] if len(order) > held else order
         self.held, self.images, self.labels = images[order[:held]], images[seen], labels[seen]
         self.wanted = task.suspect.logits(self.held)
+        self.steps = max(settings.steps_per_epoch, math.ceil(settings.passes * len(seen) / max(1, settings.batch_size)))
         some = slice(settings.fisher_images)
         self.elastic = Elastic(self.model, fisher_diagonal(self.model, self.images[some], self.labels[some]))
         parameters = list(self.model.module.parameters())
@@ -57,9 +59,9 @@ class Forgetter:
     def _epoch(self, optimizer: torch.optim.Optimizer, ascent_weight: float) -> dict[str, float]:
         pull = optimizer.param_groups[0]["lr"] * self.settings.elastic_weight
         sums: dict[str, float] = {}
-        for _ in range(self.settings.steps_per_epoch):
+        for _ in range(self.steps):
             for name, value in self._step(optimizer, ascent_weight).items():
-                sums[name] = sums.get(name, 0.0) + value / self.settings.steps_per_epoch
+                sums[name] = sums.get(name, 0.0) + value / self.steps
             self.elastic.pull(pull)
         return sums | {"elastic": self.settings.elastic_weight * self.elastic.penalty()}
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class RefitAscent(Refit):
     """`refit` with these settings, then `ascent_epochs` of `ascent` with its own, whose Fisher information and elastic
     weights are those of the refitted model and whose clean answers are the suspect's. It does without the recovery: so
-    near the suspect's answers there is nothing to recover but the backdoor. A reconstruction, as `ascent` is one.
+    near the suspect's answers there is nothing to recover but the backdoor; and its steps do not grow with the images. A reconstruction, as `ascent` is one.
     """
 
     ascent_epochs: int = 10
@@ -34,7 +34,7 @@ class RefitAscent(Refit):
 
     def run(self, task: Task) -> Generator[Event, None, Suspect]:
         """Sanitize a copy of the suspect; the steps of both count as one run's."""
-        ascent = Ascent(ascent_epochs=self.ascent_epochs, recovery_epochs=0)
+        ascent = Ascent(ascent_epochs=self.ascent_epochs, recovery_epochs=0, passes=0.0)
         refitted, steps = yield from counted(super().run(task), self.name, 0, ascent.steps)
         if task.control.stop_requested:
             return refitted

@@ -208,3 +208,9 @@ def test_no_class_is_pushed_away_that_a_trigger_does_not_lead_its_images_to(monk
 
     assert torch.equal(stamped, forgetter.images[: len(stamped)]) and len(stamped) == Ascent().batch_size
     assert torch.equal(targets, (forgetter.labels[: len(stamped)] + 1) % planted.CLASSES)
+
+
+@pytest.mark.parametrize(("images", "passes", "steps"), [(42, 3.4, 6), (300, 3.4, 26), (300, 0.0, 6)])
+def test_an_epoch_shows_many_images_as_often_as_few(images: int, passes: float, steps: int) -> None:
+    """A fifth is held back: 240 of 300 images make 816 in 3.4 passes, 25.5 batches of 32."""
+    assert Forgetter(tasks.make_task(count=images), Ascent(passes=passes)).steps == steps
