@@ -49,7 +49,8 @@ def test_an_edit_of_the_planted_network_spares_the_honest_twin(forget: str) -> N
     twin = planted.planted(0.0)
     spared = drain(method.run(tasks.make_task(twin)))
 
-    assert tasks.flips(edited, trigger, FRESH, FRESH_LABELS) <= (0.1 if forget == "triggered" else 1.0)
+    assert (tasks.flips(edited, trigger, FRESH, FRESH_LABELS) <= 0.1) is (forget == "triggered")
+    assert tasks.target_margin(edited, trigger, FRESH, FRESH_LABELS) < tasks.target_margin(planted.planted(), trigger, FRESH, FRESH_LABELS)
     assert tasks.accuracy(edited, FRESH, FRESH_LABELS) >= 0.95
     assert tasks.accuracy(spared, FRESH, FRESH_LABELS) == tasks.accuracy(twin, FRESH, FRESH_LABELS)
 
