@@ -57,12 +57,12 @@ class Refit:
         from auditor.unlearn.least_squares import Refitter
 
         refitter = Refitter(task, self.clean_images, self.stamped_images, self.strength)
-        layers, changed = len(refitter.layers), 0
+        steps, changed = len(refitter.layers), 0
         with closing(refitter):
-            for step in range(1, layers + 1):
+            for step in range(1, steps + 1):
                 changed += refitter.refit(step - 1, self.weight, self.ridge, solve)
-                if step % max(1, layers // REPORTS) == 0 or step == layers:
-                    yield step_event(self.name, step, layers, task.monitor(refitter.model), {}, changed)
+                if step % max(1, steps // REPORTS) == 0 or step == steps:
+                    yield step_event(self.name, step, steps, task.monitor(refitter.model), {}, changed)
                 if task.control.stop_requested:
                     break
         return refitter.model

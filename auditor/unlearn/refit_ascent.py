@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class RefitAscent(Refit):
     """`refit` with these settings, then `ascent_epochs` of `ascent` with its own, whose Fisher information and elastic
     weights are those of the refitted model and whose clean answers are the suspect's. It does without the recovery: so
-    near the suspect's answers there is nothing to recover but the backdoor; and its steps do not grow with the images. A reconstruction, as `ascent` is one.
+    near the suspect's answers there is nothing to recover but the backdoor; and its steps do not grow with the images, as
+    it was measured. A reconstruction, as `ascent` is one.
     """
 
     ascent_epochs: int = 10

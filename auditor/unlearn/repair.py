@@ -1,4 +1,4 @@
-"""What comes after an edit: new batch-norm statistics, and the target class's recall where the edit cost it (see `edit`)."""
+"""Mending what an edit of the weights left askew (see `edit`)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ RECALL_LOST = 0.03
 
 
 class Repair:
-    """Repairs an edited copy of the suspect, in place. With `stamped`, work images stamped by the triggers are practised
-    beside the plain ones."""
+    """Mends an edited copy of the suspect, in place: recall of the target class that it lost, and batch-norm statistics.
+
+    With `stamped`, work images stamped by the triggers are practised beside the plain ones.
+    """
 
     def __init__(self, task: Task, model: Suspect, *, stamped: bool) -> None:
         self.task, self.model = task, model
-        self.original = task.begin().state()
+        self.original = (task.begun or task.suspect).state()
         self.generator = torch.Generator().manual_seed(task.seed)
         images, labels = task.images.to(model.device), task.labels.to(model.device)
         twins = stamp_jittered(images, task.triggers, (1.0, 1.3), self.generator) if stamped else images[:0]
